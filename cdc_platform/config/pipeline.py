@@ -1,0 +1,140 @@
+"""A pipeline's configuration as dataclasses, in the form of its YAML. Strict: an unknown key is an error.
+
+Reading files and filling `${NAME}` is `load.py`; nothing here touches a file, a variable or a server.
+"""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic.dataclasses import dataclass
+
+from cdc_platform.model.target import PartitionField, SortField, TableLayout
+
+_STRICT = ConfigDict(extra="forbid", validate_default=True)
+
+Cast = Literal["bool", "int", "long", "float", "double", "string", "binary", "date", "timestamp", "timestamp_ntz"]
+CheckType = Literal["row_count", "checksum", "lag_monitoring", "schema"]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class TableConfig:
+    """A source table: `name` is `table` or `schema.table`. `primary_key` is read from the source when left out."""
+
+    name: str = Field(min_length=1)
+    primary_key: list[str] | None = None
+    cdc_column: str | None = None
+
+
+@dataclass(frozen=True, config=_STRICT)
+class SourceConfig:
+    """Where changes come from. `connection` keeps its `${NAME}`s until a connection is opened (load.resolve).
+
+    `name` tells two databases of one type apart; it is the first part of asset keys and of the slot's name.
+    """
+
+    type: Literal["postgres", "mysql"]
+    connection: dict[str, Any] = field(repr=False)
+    tables: list[TableConfig] = Field(min_length=1)
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        return self.name or self.type
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if value and not value.replace("_", "").isalnum():
+            raise ValueError("letters, digits and _ only")
+        return value
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ColumnConfig:
+    """What becomes of one source column on its way to the destination."""
+
+    rename: str | None = None
+    cast: Cast | None = None
+    drop: bool = False
+    required: bool = False
+
+
+@dataclass(frozen=True, config=_STRICT)
+class DestinationConfig:
+    """Where rows go. For Iceberg, `path` is the warehouse and `table` is `namespace.name`."""
+
+    type: Literal["deltalake", "iceberg"]
+    path: str = Field(min_length=1)
+    write_mode: Literal["append", "upsert"] = "append"
+    partition_by: str | list[str] | None = None
+    sort_by: str | list[str] | None = None
+    table: str | None = None
+    catalog: dict[str, Any] | None = field(default=None, repr=False)
+    properties: dict[str, str] = field(default_factory=dict)
+    columns: dict[str, ColumnConfig] = field(default_factory=dict)
+    preview: int = Field(default=0, ge=0, le=100)
+
+    @model_validator(mode="after")
+    def _iceberg_table(self) -> DestinationConfig:
+        if self.type == "deltalake" and (self.table or self.catalog):
+            raise ValueError("'table' and 'catalog' belong to iceberg destinations; a Delta table is its path")
+        self.layout()
+        return self
+
+    def layout(self) -> TableLayout:
+        """Partitions, sort order and properties in the terms of the model."""
+        return TableLayout(
+            tuple(PartitionField.parse(text) for text in _terms(self.partition_by)),
+            tuple(SortField.parse(text) for text in _terms(self.sort_by)),
+            tuple(sorted(self.properties.items())),
+        )
+
+    @property
+    def label(self) -> str:
+        """The table's own name: the last part of its asset key."""
+        return (self.table or self.path).rstrip("/").replace(".", "/").split("/")[-1]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class QualityCheck:
+    """A check of the destination against its source. Without any, row_count, checksum, lag and schema all run."""
+
+    type: CheckType
+    enabled: bool = True
+    threshold_seconds: float | None = Field(default=None, gt=0)
+    columns: list[str] | None = None
+    tolerance: float = Field(default=0.0, ge=0.0, lt=1.0)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Observability:
+    logging_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    metrics_enabled: bool = True
+    health_check_port: int = Field(default=8080, ge=0, le=65535)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class PipelineConfig:
+    """One flow from a source table to a destination table."""
+
+    pipeline_id: str = Field(min_length=1)
+    source: SourceConfig
+    destination: DestinationConfig
+    cdc_method: Literal["native"] = "native"
+    quality_checks: list[QualityCheck] = field(default_factory=list)
+    observability: Observability = field(default_factory=Observability)
+
+    @property
+    def table(self) -> TableConfig:
+        """The one source table (load.py splits a pipeline of several)."""
+        (table,) = self.source.tables
+        return table
+
+
+def _terms(value: str | list[str] | None) -> list[str]:
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else value

@@ -1,0 +1,64 @@
+"""The seam between the engine and a destination table. Delta and Iceberg implement it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import polars as pl
+
+from cdc_platform.model.target import TargetSchema
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What travels in a destination's commit: the change log (by its id) and the version of it that is in.
+
+    `position` is the source position of that version as text, for people.
+    """
+
+    log_id: str
+    version: int
+    position: str
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One commit: the table's new version (Delta) or snapshot id (Iceberg), and how many rows it wrote."""
+
+    table_version: int
+    rows: int
+
+
+class Destination(Protocol):
+    """One table. Every write is one atomic commit that carries `Applied`, so a repeated or lost reply is harmless:
+
+    the caller reads `applied` back, and never writes a version twice. One writer at a time; a conflicting commit
+    of somebody else (compaction, another tool) is retried on the reloaded table.
+    Raises from the tree in `errors` only.
+    """
+
+    def ensure(self, schema: TargetSchema) -> None:
+        """Make the table where there is none; where there is one, a shape that differs is a SchemaConflict."""
+
+    def applied(self, log_id: str) -> Applied | None:
+        """What is in the table, read from its commits; None when no version of this log is.
+
+        A table that holds rows which this log did not write is a SchemaConflict, not None.
+        """
+
+    def append(self, rows: Iterator[pl.DataFrame], applied: Applied) -> Written:
+        """Add all rows (frames with the columns of the schema) in one commit, in bounded memory."""
+
+    def upsert(self, rows: pl.DataFrame, applied: Applied) -> Written:
+        """Set the current state: one row a key; where `_cdc_operation` is DELETE the key's row goes, else it is replaced or added."""
+
+    def scan(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+        """All rows of the latest version, some or all columns, in bounded memory; no rows when there is no table."""
+
+    def table_version(self) -> int | None:
+        """The latest Delta version or Iceberg snapshot id; None when there is no table."""
+
+    def columns(self) -> Sequence[tuple[str, str]]:
+        """Names and types of the table as it is, in the format's own words; empty when there is no table."""

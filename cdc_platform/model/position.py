@@ -1,0 +1,121 @@
+"""Positions in a source's log, and their text.
+
+A `Position` is an exclusive bound: everything strictly before it is included. `at` is the place in the
+log as one integer that orders as the log does, `ordinal` counts changes that share one `at`.
+
+- Postgres: `at` is an LSN. A change's `at` is the LSN of its transaction's commit record, because
+  logical decoding delivers whole transactions in commit order; `ordinal` counts inside the transaction.
+- MySQL and MariaDB: `at` is `file sequence << 36 | offset` (64 GiB a file); a change's `at` is the start of
+  its row event, `ordinal` the row inside the event. A binlog is written in commit order.
+
+`at` stays below 2**63, so that it fits a Delta app transaction's version and an Arrow int64.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from cdc_platform.errors import ConfigError
+
+_OFFSET_BITS = 36
+_OFFSET_MASK = (1 << _OFFSET_BITS) - 1
+_LSN = re.compile(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})(?:#(\d+))?")
+_BINLOG = re.compile(r"(.*)\.(\d+):(\d+)(?:#(\d+))?")
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Position:
+    """Everything with (at, ordinal) strictly below this bound is included."""
+
+    at: int
+    ordinal: int = 0
+
+
+ORIGIN = Position(0, 0)
+
+
+def format_lsn(at: int) -> str:
+    """An LSN as zero-padded text, `XXXXXXXX/XXXXXXXX`, which sorts as the number does."""
+    return f"{at >> 32:08X}/{at & 0xFFFFFFFF:08X}"
+
+
+def parse_lsn(text: str) -> int:
+    """An LSN in Postgres' own form (`16/B374D848`) or the zero-padded one."""
+    match = _LSN.fullmatch(text)
+    if match is None:
+        raise ConfigError(f"'{text}' is no Postgres position; the form is XXXXXXXX/XXXXXXXX")
+    return int(match[1], 16) << 32 | int(match[2], 16)
+
+
+def lsn_text(at: npt.NDArray[np.int64]) -> pl.Series:
+    """`format_lsn` of every element: a String series of the same length."""
+    shifts = np.arange(60, -4, -4, dtype=np.uint64)
+    digits = (at.astype(np.uint64)[:, None] >> shifts) & np.uint64(15)
+    text = np.empty((len(at), 17), np.uint8)
+    hexadecimal = np.frombuffer(b"0123456789ABCDEF", np.uint8)[digits]
+    text[:, :8], text[:, 8], text[:, 9:] = hexadecimal[:, :8], ord("/"), hexadecimal[:, 8:]
+    return fixed_width_text(text)
+
+
+def fixed_width_text(text: npt.NDArray[np.uint8]) -> pl.Series:
+    """ASCII bytes of shape (n, width) as a String series of length n, without a Python object a row."""
+    import pyarrow as pa
+
+    count, width = text.shape
+    offsets = np.arange(0, (count + 1) * width, width, dtype=np.int64)
+    data = pa.py_buffer(np.ascontiguousarray(text))
+    array = pa.LargeStringArray.from_buffers(count, pa.py_buffer(offsets), data)
+    series = pl.from_arrow(array)
+    assert isinstance(series, pl.Series)
+    return series
+
+
+def binlog_at(sequence: int, offset: int) -> int:
+    """The integer place of `offset` bytes in the binlog file number `sequence`."""
+    return sequence << _OFFSET_BITS | offset
+
+
+def binlog_parts(at: int) -> tuple[int, int]:
+    """The inverse of `binlog_at`: (file sequence, offset in bytes)."""
+    return at >> _OFFSET_BITS, at & _OFFSET_MASK
+
+
+def format_binlog(base: str, at: int) -> str:
+    """`base.000012:3456`, as the server names its files (six digits or more)."""
+    sequence, offset = binlog_parts(at)
+    return f"{base}.{sequence:06d}:{offset}"
+
+
+def parse_binlog(text: str) -> tuple[str, int]:
+    """`base.000012:3456` as (base, at)."""
+    match = _BINLOG.fullmatch(text)
+    if match is None:
+        raise ConfigError(f"'{text}' is no binlog position; the form is FILE.NNNNNN:OFFSET")
+    return match[1], binlog_at(int(match[2]), int(match[3]))
+
+
+def binlog_text(base: str, at: npt.NDArray[np.int64]) -> pl.Series:
+    """`format_binlog` of every element: a String series of the same length."""
+    frame = pl.DataFrame({"at": at})
+    sequence = (pl.col("at") // (1 << _OFFSET_BITS)).cast(pl.String).str.zfill(6)
+    offset = (pl.col("at") % (1 << _OFFSET_BITS)).cast(pl.String)
+    return frame.select(pl.format(f"{base.replace('{', '{{').replace('}', '}}')}.{{}}:{{}}", sequence, offset)).to_series()
+
+
+def format_position(position: Position, binlog_base: str | None) -> str:
+    """A position for people: an LSN, or a binlog coordinate when `binlog_base` is given; `#n` inside a transaction."""
+    text = format_lsn(position.at) if binlog_base is None else format_binlog(binlog_base, position.at)
+    return f"{text}#{position.ordinal}" if position.ordinal else text
+
+
+def parse_position(text: str) -> Position:
+    """The inverse of `format_position`, either form."""
+    ordinal = int(text.rpartition("#")[2]) if "#" in text else 0
+    plain = text.partition("#")[0]
+    at = parse_lsn(plain) if _LSN.fullmatch(plain) else parse_binlog(plain)[1]
+    return Position(at, ordinal)

@@ -1,0 +1,66 @@
+"""The shape of a source table: names, columns with their Arrow types, the primary key.
+
+Pure descriptions. How a server's type becomes an Arrow type is the business of each source's `types.py`;
+how an Arrow type becomes a destination's is that of `model/projection.py` and the destinations.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class TableName:
+    """A table inside one source: `schema` is a Postgres schema or a MySQL database."""
+
+    schema: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: `type` is what both snapshot and stream deliver, `source_type` as the server declares it.
+
+    `source_id` is what survives a rename where the source has such a thing (Postgres' attnum), else None.
+    """
+
+    name: str
+    type: pa.DataType
+    nullable: bool
+    source_type: str
+    source_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TableSchema:
+    """A table's columns in the source's order, and its primary key (empty when it has none)."""
+
+    table: TableName
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+    def column(self, name: str) -> Column:
+        return next(column for column in self.columns if column.name == name)
+
+    @property
+    def row_type(self) -> pa.StructType:
+        """The Arrow struct of one row image, all fields nullable (an image of a deleted key may lack columns)."""
+        return pa.struct([pa.field(column.name, column.type) for column in self.columns])
+
+    @property
+    def fingerprint(self) -> str:
+        """Eight hex digits that change when a name, type or key does; nullability does not count."""
+        parts: Sequence[str] = [f"{c.name}\x00{c.type}\x00{c.source_type}" for c in self.columns]
+        text = "\x01".join([*parts, "\x02", *self.primary_key])
+        return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()

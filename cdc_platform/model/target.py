@@ -1,0 +1,87 @@
+"""The shape of a destination table, free of any table format."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+from cdc_platform.errors import ConfigError
+
+Transform = Literal["identity", "day", "month", "year"]
+
+_PARTITION = re.compile(r"(?:(\w+)\s*\(\s*(.+?)\s*\)|(.+))")
+_TRANSFORMS: dict[str, Transform] = {"date": "day", "day": "day", "days": "day", "month": "month",
+                                     "months": "month", "year": "year", "years": "year", "identity": "identity"}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TargetField:
+    """One destination column; `required` ones hold no null."""
+
+    name: str
+    type: pa.DataType
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSchema:
+    """All destination columns in order, `_cdc_*` last, and the key's destination names (empty without a key)."""
+
+    fields: tuple[TargetField, ...]
+    key: tuple[str, ...]
+
+    @property
+    def arrow(self) -> pa.Schema:
+        return pa.schema([pa.field(f.name, f.type, nullable=not f.required) for f in self.fields])
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionField:
+    """One partition term: a column, whole or by calendar unit. Its own name is `column` or `column_unit`."""
+
+    column: str
+    transform: Transform
+
+    @property
+    def name(self) -> str:
+        return self.column if self.transform == "identity" else f"{self.column}_{self.transform}"
+
+    @classmethod
+    def parse(cls, text: str) -> PartitionField:
+        """`country`, `DATE(last_updated)`, `month(updated_at)`, `year(...)`; case does not matter in the unit."""
+        match = _PARTITION.fullmatch(text.strip())
+        if match is None:
+            raise ConfigError("partition_by is empty; give a column, or day(column), month(column), year(column)")
+        if match[1] is None:
+            return cls(match[3], "identity")
+        unit = _TRANSFORMS.get(match[1].lower())
+        if unit is None:
+            raise ConfigError(f"partition_by: unknown unit '{match[1]}'; known are day (date), month, year")
+        return cls(match[2], unit)
+
+
+@dataclass(frozen=True, slots=True)
+class SortField:
+    """One sort term, `column` or `column desc`; nulls last either way."""
+
+    column: str
+    descending: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> SortField:
+        column, _, direction = text.strip().partition(" ")
+        if direction.strip().lower() not in ("", "asc", "desc"):
+            raise ConfigError(f"sort_by: '{text}' is neither 'column' nor 'column desc'")
+        return cls(column, direction.strip().lower() == "desc")
+
+
+@dataclass(frozen=True, slots=True)
+class TableLayout:
+    """How the destination keeps its rows: partitions, order inside files, format properties."""
+
+    partitions: tuple[PartitionField, ...] = ()
+    sort: tuple[SortField, ...] = ()
+    properties: tuple[tuple[str, str], ...] = ()

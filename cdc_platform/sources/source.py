@@ -1,0 +1,70 @@
+"""The seam between the engine and a source database. Postgres and MySQL implement it; nothing here knows a driver."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from cdc_platform.model.change import Captured, ChangeBatch
+from cdc_platform.model.position import Position
+from cdc_platform.model.schema import TableName, TableSchema
+
+
+class Snapshot(Protocol):
+    """The source's state at exactly `position`: every change before it is in, none at or after it."""
+
+    @property
+    def position(self) -> Position: ...
+
+    def count(self, table: TableName) -> int:
+        """Rows of the table in this snapshot."""
+
+    def read(self, table: TableName, columns: Sequence[str] | None = None) -> Iterator[ChangeBatch]:
+        """All rows as INSERTs with `at = position.at - 1` and ordinals 0, 1, ...; bounded memory.
+
+        With `columns`, only those (the batch's schema is narrowed likewise). Values are equal to what
+        `Source.changes` delivers for the same row.
+        """
+
+
+class Source(Protocol):
+    """One database whose log is read once for all followed tables.
+
+    Order: changes come in log order. Duplicates: none within one call of `changes`; across calls everything
+    at or after `start` may come again. Durability: nothing is given up at the source before `acknowledge`.
+    Every method raises from the tree in `errors` only, without secrets or cell values in the message.
+    """
+
+    def schemas(self, tables: Sequence[TableName]) -> Mapping[TableName, TableSchema]:
+        """Current shape of each table; a missing one is a ConfigError that names near ones."""
+
+    def prepare(self, tables: Sequence[TableName]) -> None:
+        """Check settings and privileges, then make what following needs (publication, slot). Idempotent."""
+
+    def check_resumable(self, start: Position) -> None:
+        """Raise Gap when the log from `start` on can no longer be had."""
+
+    def identity(self) -> str:
+        """What must stay the same for positions to mean the same (system identifier, server lineage)."""
+
+    def head(self) -> Position:
+        """The bound below which everything committed by now lies."""
+
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """A consistent read of the database, bound to a log position; several tables can be read from it."""
+
+    def changes(self, tables: Sequence[TableName], start: Position, until: Position) -> Iterator[Captured]:
+        """All changes of `tables` in [start, until), in stretches of bounded memory; the last reaches `until`.
+
+        Calling `acknowledge` between two stretches is allowed and not required. A table that cannot be
+        followed further is named in `Captured.failures` once and delivers no more; the others go on.
+        """
+
+    def acknowledge(self, position: Position) -> None:
+        """Everything before `position` is safe elsewhere: the source may forget it. Never called earlier."""
+
+    def format(self, position: Position) -> str:
+        """The position as text that a person can look up at the source."""
+
+    def close(self) -> None: ...
