@@ -19,7 +19,7 @@ Cast = Literal["bool", "int", "long", "float", "double", "string", "binary", "da
 CheckType = Literal["row_count", "checksum", "lag_monitoring", "schema"]
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class TableConfig:
     """A source table: `name` is `table` or `schema.table`. `primary_key` is read from the source when left out."""
 
@@ -28,7 +28,7 @@ class TableConfig:
     cdc_column: str | None = None
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class SourceConfig:
     """Where changes come from. `connection` keeps its `${NAME}`s until a connection is opened (load.resolve).
 
@@ -52,7 +52,7 @@ class SourceConfig:
         return value
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class ColumnConfig:
     """What becomes of one source column on its way to the destination."""
 
@@ -62,7 +62,7 @@ class ColumnConfig:
     required: bool = False
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class DestinationConfig:
     """Where rows go. For Iceberg, `path` is the warehouse and `table` is `namespace.name`."""
 
@@ -98,7 +98,7 @@ class DestinationConfig:
         return (self.table or self.path).rstrip("/").replace(".", "/").split("/")[-1]
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class QualityCheck:
     """A check of the destination against its source. Without any, row_count, checksum, lag and schema all run."""
 
@@ -109,14 +109,14 @@ class QualityCheck:
     tolerance: float = Field(default=0.0, ge=0.0, lt=1.0)
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Observability:
     logging_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     metrics_enabled: bool = True
     health_check_port: int = Field(default=8080, ge=0, le=65535)
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class PipelineConfig:
     """One flow from a source table to a destination table."""
 
