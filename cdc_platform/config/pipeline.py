@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
+from cdc_platform.model.projection import ColumnRule
 from cdc_platform.model.target import PartitionField, SortField, TableLayout
 
 _STRICT = ConfigDict(extra="forbid", validate_default=True)
@@ -60,6 +61,10 @@ class ColumnConfig:
     cast: Cast | None = None
     drop: bool = False
     required: bool = False
+
+    def rule(self) -> ColumnRule:
+        """The same in the terms of the model."""
+        return ColumnRule(self.rename, self.cast, self.drop, self.required)
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

@@ -104,7 +104,9 @@ def binlog_text(base: str, at: npt.NDArray[np.int64]) -> pl.Series:
     frame = pl.DataFrame({"at": at})
     sequence = (pl.col("at") // (1 << _OFFSET_BITS)).cast(pl.String).str.zfill(6)
     offset = (pl.col("at") % (1 << _OFFSET_BITS)).cast(pl.String)
-    return frame.select(pl.format(f"{base.replace('{', '{{').replace('}', '}}')}.{{}}:{{}}", sequence, offset)).to_series()
+    return frame.select(
+        pl.format(f"{base.replace('{', '{{').replace('}', '}}')}.{{}}:{{}}", sequence, offset)
+    ).to_series()
 
 
 def format_position(position: Position, binlog_base: str | None) -> str:

@@ -13,8 +13,12 @@ from cdc_platform.errors import ConfigError
 Transform = Literal["identity", "day", "month", "year"]
 
 _PARTITION = re.compile(r"(?:(\w+)\s*\(\s*(.+?)\s*\)|(.+))")
-_TRANSFORMS: dict[str, Transform] = {"date": "day", "day": "day", "days": "day", "month": "month",
-                                     "months": "month", "year": "year", "years": "year", "identity": "identity"}  # fmt: skip
+_TRANSFORMS: dict[str, Transform] = {
+    "identity": "identity",
+    **dict.fromkeys(("date", "day", "days"), "day"),
+    **dict.fromkeys(("month", "months"), "month"),
+    **dict.fromkeys(("year", "years"), "year"),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,233 @@
+"""From YAML files to `PipelineConfig`s: reading, filling `${NAME}`, and errors that name file, key and remedy.
+
+Connections keep their `${NAME}`s until `connection_of` fills them, so that pipelines can be listed (by Dagster,
+by `cdc status`) where the sources' passwords are not known.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from cdc_platform.config.pipeline import PipelineConfig
+from cdc_platform.errors import CdcError, ConfigError
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_UNKNOWN_KEY = {"unexpected_keyword_argument", "extra_forbidden"}
+_ADAPTER = TypeAdapter(PipelineConfig)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A pipeline of one table, with where it was written. `id` has the table's name behind a dot where the file
+    lists several tables; `group` is the id as written."""
+
+    id: str
+    group: str
+    file: Path
+    config: PipelineConfig
+
+    @property
+    def where(self) -> str:
+        return f"{self.file.name}: {self.group}"
+
+
+def load_pipelines(folder: Path, environment: Mapping[str, str]) -> list[Pipeline]:
+    """All pipelines of the folder's *.yaml and *.yml files, ordered by file name and place in the file."""
+    if not folder.is_dir():
+        raise ConfigError(f"no pipeline folder at {folder}; make it, or set CDC_PIPELINES")
+    files = sorted(f for f in folder.iterdir() if f.suffix in (".yaml", ".yml"))
+    pipelines = [p for file in files for p in load_file(file, environment)]
+    _check_unique(pipelines)
+    return pipelines
+
+
+def load_file(file: Path, environment: Mapping[str, str]) -> Iterator[Pipeline]:
+    """The pipelines of one file, which may hold several YAML documents."""
+    try:
+        documents = list(yaml.load_all(file.read_text(encoding="utf-8"), _StrictLoader))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}:" if mark else ""
+        raise ConfigError(f"{file}:{line} not valid YAML: {getattr(error, 'problem', error)}") from error
+    for document in documents:
+        if document is not None:
+            yield from _pipelines(file, document, environment)
+
+
+def select(pipelines: Sequence[Pipeline], names: Iterable[str]) -> list[Pipeline]:
+    """The named pipelines (all without names); a file's id of several tables stands for all of them."""
+    names = list(names)
+    known = {p.id for p in pipelines} | {p.group for p in pipelines}
+    for name in names:
+        if name not in known:
+            listed = ", ".join(sorted({p.group for p in pipelines})) or "none"
+            raise ConfigError(f"no pipeline '{name}'{_near(name, known)}; there are: {listed}")
+    return [p for p in pipelines if not names or p.id in names or p.group in names]
+
+
+def connection_of(pipeline: Pipeline, environment: Mapping[str, str]) -> dict[str, Any]:
+    """The source's connection settings with every `${NAME}` filled."""
+    connection = pipeline.config.source.connection
+    filled = _fill(connection, environment, pipeline.file, "source.connection")
+    assert isinstance(filled, dict)
+    return filled
+
+
+def _pipelines(file: Path, document: object, environment: Mapping[str, str]) -> Iterator[Pipeline]:
+    if not isinstance(document, dict):
+        raise ConfigError(f"{file}: a pipeline is a mapping that begins with 'pipeline_id:'")
+    source = document.get("source")
+    connection = source.get("connection") if isinstance(source, dict) else None
+    filled = _fill(document, environment, file, "", skip="source.connection")
+    assert isinstance(filled, dict)
+    if isinstance(source, dict) and "connection" in source:
+        filled["source"]["connection"] = connection
+    try:
+        config = _ADAPTER.validate_python(filled)
+    except ValidationError as error:
+        raise ConfigError(f"{file}: {_explain(error)}") from error
+    except CdcError as error:
+        raise ConfigError(f"{file}: {error}") from error
+    yield from _split(file, config)
+
+
+def _split(file: Path, config: PipelineConfig) -> Iterator[Pipeline]:
+    """One pipeline a table. Of several tables, each gets a folder of its own below `path` (or `{table}` in it)."""
+    tables = config.source.tables
+    for table in tables:
+        destination = config.destination
+        suffix = ""
+        if len(tables) > 1:
+            suffix = f".{table.name}"
+            plain = table.name.replace(".", "_")
+            if destination.type == "iceberg":
+                namespace = (destination.table or "cdc.{table}").replace("{table}", plain)
+                if namespace == destination.table:
+                    raise ConfigError(f"{file}: destination.table: with several tables, write 'namespace.{{table}}'")
+                destination = dataclasses.replace(destination, table=namespace)
+            else:
+                path = destination.path
+                path = path.replace("{table}", plain) if "{table}" in path else f"{path.rstrip('/')}/{plain}"
+                destination = dataclasses.replace(destination, path=path)
+        yield Pipeline(
+            id=config.pipeline_id + suffix,
+            group=config.pipeline_id,
+            file=file,
+            config=dataclasses.replace(
+                config, source=dataclasses.replace(config.source, tables=[table]), destination=destination
+            ),
+        )
+
+
+def _check_unique(pipelines: Sequence[Pipeline]) -> None:
+    seen: dict[str, Pipeline] = {}
+    targets: dict[tuple[str, str | None], Pipeline] = {}
+    sources: dict[str, Pipeline] = {}
+    for pipeline in pipelines:
+        config = pipeline.config
+        if pipeline.id in seen:
+            raise ConfigError(
+                f"{pipeline.file}: pipeline_id '{pipeline.id}' is already used in {seen[pipeline.id].file}"
+            )
+        seen[pipeline.id] = pipeline
+        target = (config.destination.path.rstrip("/"), config.destination.table)
+        if target in targets:
+            raise ConfigError(f"{pipeline.file}: destination of '{pipeline.id}' is that of '{targets[target].id}' too")
+        targets[target] = pipeline
+        other = sources.setdefault(config.source.label, pipeline)
+        if (other.config.source.type, other.config.source.connection) != (
+            config.source.type,
+            config.source.connection,
+        ):
+            raise ConfigError(
+                f"{pipeline.file}: source of '{pipeline.id}' is another database than that of '{other.id}', "
+                f"and both are called '{config.source.label}'; give one a source.name"
+            )
+
+
+def _fill(value: object, environment: Mapping[str, str], file: Path, key: str, skip: str | None = None) -> object:
+    """`${NAME}` and `${NAME:-default}` in every string below `value`."""
+    if key and key == skip:
+        return value
+    if isinstance(value, dict):
+        return {k: _fill(v, environment, file, f"{key}.{k}" if key else str(k), skip) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_fill(v, environment, file, f"{key}[{i}]", skip) for i, v in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        name, default = match[1], match[2]
+        found = environment.get(name) or default
+        if found is None:
+            embedded = name.startswith(("POSTGRES_", "MYSQL_"))
+            start = ", or start the embedded servers with 'cdc up'" if embedded else ""
+            raise ConfigError(f"{file}: {key}: environment variable {name} is not set; set it{start}")
+        return found
+
+    return _VARIABLE.sub(replace, value)
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problem in one line: the key's path, what is wrong, the nearest valid key. Never the value."""
+    problems = error.errors(include_input=False, include_url=False)
+    # A misspelt key shows up as a missing one too: the misspelling says more.
+    problem = next((p for p in problems if p["type"] in _UNKNOWN_KEY), problems[0])
+    path = [part for part in problem["loc"] if part != "PipelineConfig"]
+    key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
+    if problem["type"] in _UNKNOWN_KEY:
+        valid = _keys_at(path[:-1])
+        return f"{key}: unknown key '{path[-1]}'{_near(str(path[-1]), valid)}; valid keys here: {', '.join(valid)}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        return f"{key}: this key is required"
+    return f"{key}: {message}" if key else message
+
+
+def _keys_at(path: Sequence[str | int]) -> list[str]:
+    """The valid keys below a path of the pipeline's dataclasses."""
+    hint: Any = PipelineConfig
+    for part in path:
+        hint = _child(hint, part)
+    return [f.name for f in dataclasses.fields(hint)] if dataclasses.is_dataclass(hint) else []
+
+
+def _child(hint: Any, part: str | int) -> Any:
+    """The type below a field's name, a list's index or a mapping's key."""
+    if dataclasses.is_dataclass(hint):
+        return typing.get_type_hints(hint).get(str(part))
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return next((c for a in arguments if (c := _child(a, part)) is not None), None)
+    return arguments[-1] if arguments else None
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML's safe subset, where a key written twice is an error instead of the last one winning."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, (str, int)) and key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is there twice", key_node.start_mark)
+            if isinstance(key, (str, int)):
+                seen.add(key)
+        return super().construct_mapping(node, deep)

@@ -1,0 +1,55 @@
+"""From events to rows: every change as a row (history), or the last change of each key (current state).
+
+Both give frames with `operation`, `process_ts`, `lsn` and `row`, the struct that the destination stores:
+the row after the change, or for a DELETE the row before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from cdc_platform.model.change import DELETE, UPDATE
+
+_DELETED = pl.col("operation") == DELETE
+
+
+def history(events: pl.DataFrame) -> pl.DataFrame:
+    """One row an event, in the events' order."""
+    return events.select(
+        "operation",
+        pl.col("timestamp").struct.field("process_ts"),
+        pl.col("metadata").struct.field("lsn"),
+        pl.when(_DELETED).then("before").otherwise("after").alias("row"),
+    )
+
+
+def last_changes(events: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+    """The last change of each key by log position: at most one row a key.
+
+    An UPDATE that changes the key is a DELETE of the old key and a row under the new one.
+    """
+    moved = pl.any_horizontal(
+        [pl.col("before").struct.field(k).ne_missing(pl.col("after").struct.field(k)) for k in key]
+    )
+    # With replica identity default, an update's `before` holds the key columns, so `moved` is exact there too.
+    left = events.filter((pl.col("operation") == UPDATE) & pl.col("before").is_not_null() & moved)
+    left = left.with_columns(pl.lit(DELETE).alias("operation"), pl.lit(0, pl.Int8).alias("step"))
+    changes = pl.concat([events.with_columns(pl.lit(1, pl.Int8).alias("step")), left]) if left.height else events
+    order = ["_at", "_ordinal", *(["step"] if left.height else [])]
+    row = pl.when(_DELETED).then("before").otherwise("after")
+    keys = [row.struct.field(k).alias(f"key:{k}") for k in key]
+    last = (
+        changes.select(
+            "operation",
+            pl.col("timestamp").struct.field("process_ts"),
+            pl.col("metadata").struct.field("lsn"),
+            row.alias("row"),
+            *order,
+            *keys,
+        )
+        .sort(order)
+        .unique(subset=[f"key:{k}" for k in key], keep="last", maintain_order=False)
+    )
+    return last.select("operation", "process_ts", "lsn", "row")

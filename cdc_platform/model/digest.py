@@ -1,0 +1,71 @@
+"""Order-independent digests of rows, and the latest state of a history, in bounded memory.
+
+A digest is the sum modulo 2**64, twice with different seeds, of a hash of each row: equal sets of rows give equal
+digests in any order and any batching. Both sides must be hashed by the same process and in the same column types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from cdc_platform.model.change import DELETE
+
+_SEEDS = (0x5DEECE66D, 0x9E3779B9)
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """A number of rows and the sums of their hashes."""
+
+    rows: int
+    sums: tuple[int, int]
+
+    def __str__(self) -> str:
+        return "".join(f"{word:016x}" for word in self.sums)
+
+
+def digest(frames: Iterable[pl.DataFrame]) -> Digest:
+    """The digest of all rows of all frames; every frame has the same columns and types."""
+    rows, sums = 0, [0, 0]
+    for frame in frames:
+        rows += frame.height
+        for lane, seed in enumerate(_SEEDS):
+            hashes = frame.hash_rows(seed).to_numpy()
+            sums[lane] = (sums[lane] + int(np.sum(hashes, dtype=np.uint64))) % (1 << 64)
+    return Digest(rows, (sums[0], sums[1]))
+
+
+def latest_digest(
+    frames: Iterable[pl.DataFrame], key: Sequence[str], order: Sequence[str], columns: Sequence[str]
+) -> Digest:
+    """The digest of the latest state of a history: the last row of each key by `order`, where it is no DELETE.
+
+    Keeps the keys, the order columns and two hashes a row, not the rows.
+    """
+    kept: list[pl.DataFrame] = []
+    for frame in frames:
+        if not frame.height:
+            continue
+        content = frame.select(columns)
+        kept.append(
+            frame.select(
+                *(pl.col(k).alias(f"key:{k}") for k in key),
+                *(pl.col(o).alias(f"order:{o}") for o in order),
+                (pl.col("_cdc_operation") == DELETE).alias("deleted"),
+                *(content.hash_rows(seed).alias(f"hash:{lane}") for lane, seed in enumerate(_SEEDS)),
+            )
+        )
+    if not kept:
+        return Digest(0, (0, 0))
+    last = (
+        pl.concat(kept)
+        .sort([f"order:{o}" for o in order])
+        .unique(subset=[f"key:{k}" for k in key], keep="last", maintain_order=False)
+        .filter(~pl.col("deleted"))
+    )
+    sums = [int(np.sum(last[f"hash:{lane}"].to_numpy(), dtype=np.uint64)) for lane in (0, 1)]
+    return Digest(last.height, (sums[0], sums[1]))

@@ -1,0 +1,139 @@
+"""The standard change event (data model, section 2.1) as columns: what a change log holds.
+
+A log's columns are the event's own, then three of bookkeeping that `cdc events` does not show:
+`_at` and `_ordinal` (the change's place in the source's log, see position.py) and `_snapshot`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from cdc_platform.model.change import TIMESTAMP_UTC, ChangeBatch
+from cdc_platform.model.position import fixed_width_text
+from cdc_platform.model.schema import TableName, TableSchema
+
+System = Literal["postgres", "mysql"]
+Connector = Literal["native"]
+
+BOOKKEEPING = ("_at", "_ordinal", "_snapshot")
+_UTC = pa.timestamp("us", "UTC")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a log's events come from. `identity` is the source's (Source.identity); it salts the event ids."""
+
+    system: System
+    database: str
+    table: TableName
+    identity: str
+    connector: Connector = "native"
+
+    @property
+    def salt(self) -> bytes:
+        """16 bytes that differ for any two tables of any two servers."""
+        text = "\x00".join((self.system, self.identity, self.database, self.table.schema, self.table.name))
+        return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def log_schema(table: TableSchema) -> pa.Schema:
+    """The Arrow schema of the table's change log."""
+    text = pa.string()
+    return pa.schema(
+        [
+            ("event_id", text),
+            ("source", pa.struct([(n, text) for n in ("system", "database", "schema", "table", "connector")])),
+            ("operation", text),
+            ("timestamp", pa.struct([(n, _UTC) for n in ("source_ts", "capture_ts", "process_ts")])),
+            ("before", table.row_type),
+            ("after", table.row_type),
+            (
+                "metadata",
+                pa.struct(
+                    [
+                        ("transaction_id", text),
+                        ("lsn", text),
+                        ("schema_version", text),
+                        ("primary_key", pa.list_(text)),
+                    ]
+                ),
+            ),
+            ("_at", pa.int64()),
+            ("_ordinal", pa.int64()),
+            ("_snapshot", pa.bool_()),
+        ]
+    )
+
+
+def events(batch: ChangeBatch, origin: Origin, schema_version: int, captured: datetime, snapshot: bool) -> pl.DataFrame:
+    """The batch as standard events, in its order. `captured` is when its bytes arrived; processing is now.
+
+    Clocks of two machines differ, and the rule is source_ts <= capture_ts <= process_ts: where the source's
+    clock is ahead, the later two are lifted to its time.
+    """
+    processed = datetime.now(UTC)
+    frame = batch.frame
+    ids = event_ids(origin.salt, frame["at"].to_numpy(), frame["ordinal"].to_numpy())
+    source_ts = pl.col("source_ts")
+    key = pl.lit(list(batch.schema.primary_key), pl.List(pl.String))
+    return frame.select(
+        ids.alias("event_id"),
+        pl.struct(
+            pl.lit(origin.system).alias("system"),
+            pl.lit(origin.database).alias("database"),
+            pl.lit(origin.table.schema).alias("schema"),
+            pl.lit(origin.table.name).alias("table"),
+            pl.lit(origin.connector).alias("connector"),
+        ).alias("source"),
+        pl.col("operation").cast(pl.String),
+        pl.struct(
+            source_ts,
+            pl.max_horizontal(source_ts, pl.lit(captured, TIMESTAMP_UTC)).alias("capture_ts"),
+            pl.max_horizontal(source_ts, pl.lit(processed, TIMESTAMP_UTC)).alias("process_ts"),
+        ).alias("timestamp"),
+        "before",
+        "after",
+        pl.struct(
+            "transaction_id", "lsn", pl.lit(str(schema_version)).alias("schema_version"), key.alias("primary_key")
+        ).alias("metadata"),
+        pl.col("at").alias("_at"),
+        pl.col("ordinal").alias("_ordinal"),
+        pl.lit(snapshot).alias("_snapshot"),
+    )
+
+
+def event_ids(salt: bytes, at: npt.NDArray[np.int64], ordinal: npt.NDArray[np.int64]) -> pl.Series:
+    """Version-4 UUIDs as text, a function of (salt, at, ordinal) alone: the same change has the same id at each replay.
+
+    122 bits from two lanes of the splitmix64 finaliser (Steele, Lea, Flood: Fast splittable pseudorandom
+    number generators, 2014), keyed by the halves of the salt.
+    """
+    places, ordinals = at.astype(np.uint64), ordinal.astype(np.uint64)
+    lanes = np.empty((len(at), 2), np.uint64)
+    for lane, key in enumerate(np.frombuffer(salt, "<u8")):
+        lanes[:, lane] = _mix(_mix(_mix(places ^ key) + ordinals) ^ key)
+    raw = lanes.view(np.uint8).reshape(-1, 16)
+    raw[:, 6] = raw[:, 6] & 0x0F | 0x40
+    raw[:, 8] = raw[:, 8] & 0x3F | 0x80
+    text = np.full((len(at), 36), ord("-"), np.uint8)
+    columns = np.array([i for i in range(36) if i not in (8, 13, 18, 23)])
+    hexadecimal = np.frombuffer(b"0123456789abcdef", np.uint8)
+    text[:, columns[0::2]] = hexadecimal[raw >> 4]
+    text[:, columns[1::2]] = hexadecimal[raw & 15]
+    return fixed_width_text(text)
+
+
+def _mix(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """splitmix64's finaliser: a bijection of 64-bit words."""
+    words = words + np.uint64(0x9E3779B97F4A7C15)
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))
