@@ -1,0 +1,257 @@
+"""A change log: the Delta table that keeps every event of one source table, in log order.
+
+    capture ── append(events, upto) ──> one commit: Parquet files + app transactions {cdc.at, cdc.ordinal}
+    capture <── position() ────────────────────────────────────────────┘   (read back, survives checkpoints)
+    apply   <── read(after=version) ── the files of the commits behind that version
+
+Why nothing is lost or doubled: the files and the position they reach become visible in one atomic commit. After a
+crash, `position` says what is in; everything before it is dropped from what the source delivers again, and the
+source is told to forget only what `position`, read anew, covers. A commit whose reply was lost is seen by the same
+reading. Only one writer may append (the engine holds the source's lock); a commit by anybody else in between makes
+ours fail instead of being rebased, because its events may be the same as ours.
+
+A log without `position` holds nothing that counts: its snapshot was never committed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from cdc_platform.errors import ConfigError, NeedsPerson, Unavailable
+from cdc_platform.model.event import Origin, log_schema
+from cdc_platform.model.position import Position, format_position
+from cdc_platform.model.schema import Column, TableName, TableSchema
+
+_AT, _ORDINAL = "cdc.at", "cdc.ordinal"
+_ORIGIN, _TABLE = "cdc.origin", "cdc.table"
+_WRITER = WriterProperties(compression="ZSTD", compression_level=1, max_row_group_size=131_072)
+_PROPERTIES = {
+    "delta.appendOnly": "true",
+    # Commits are read one by one, by destinations that may be far behind: none may be cleaned up.
+    "delta.enableExpiredLogCleanup": "false",
+    # Nobody searches a log by the cells of its rows; gathering their statistics costs more than writing them.
+    "delta.dataSkippingStatsColumns": "_at",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Consecutive commits of a log, to be applied as one: `version` is the last of them."""
+
+    version: int
+    files: tuple[Path, ...]
+    rows: int
+    snapshot: bool
+
+    def frames(self, columns: Sequence[str] | None = None, batch_rows: int = 131_072) -> Iterator[pl.DataFrame]:
+        """The events in batches; within a file in log order, files in commit order."""
+        for file in self.files:
+            with pq.ParquetFile(file) as parquet:
+                for batch in parquet.iter_batches(batch_size=batch_rows, columns=columns):
+                    frame = pl.from_arrow(batch)
+                    assert isinstance(frame, pl.DataFrame)
+                    yield frame
+
+
+class ChangeLog:
+    """One source table's log at `path`. Reads the table anew before it answers, so answers are facts on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._table: DeltaTable | None = None
+
+    # --- what is in it -------------------------------------------------------------------------------------------
+
+    def exists(self) -> bool:
+        """Whether the table is there at all (it may lack its snapshot still)."""
+        return self._loaded() is not None
+
+    def position(self) -> Position | None:
+        """The bound up to which the log is complete; None until the snapshot is in."""
+        table = self._loaded()
+        at = table.transaction_version(_AT) if table else None
+        if table is None or at is None:
+            return None
+        return Position(at, table.transaction_version(_ORDINAL) or 0)
+
+    def version(self) -> int:
+        """The number of the latest commit; -1 when there is no log."""
+        table = self._loaded()
+        return table.version() if table else -1
+
+    def id(self) -> str:
+        """The table's own id, which a log that was deleted and made again does not share."""
+        return str(self._required().metadata().id)
+
+    def origin(self) -> Origin:
+        """Where the events come from, as recorded at creation."""
+        stored = json.loads(self._required().metadata().configuration[_ORIGIN])
+        return Origin(**{**stored, "table": TableName(**stored["table"])})
+
+    def schema(self) -> TableSchema:
+        """The source table's shape that the log's row images have."""
+        table = self._required()
+        stored = json.loads(table.metadata().configuration[_TABLE])
+        images = pa.schema(table.schema().to_arrow()).field("after").type
+        columns = tuple(
+            Column(name, field.type, nullable, source_type, source_id)
+            for field, (name, nullable, source_type, source_id) in zip(images, stored["columns"], strict=True)
+        )
+        return TableSchema(TableName(**stored["table"]), columns, tuple(stored["primary_key"]))
+
+    def format(self, position: Position) -> str:
+        """A position as text, in the source's own words."""
+        return format_position(position, json.loads(self._required().metadata().configuration["cdc.binlog_base"]))
+
+    # --- writing -------------------------------------------------------------------------------------------------
+
+    def create(self, schema: TableSchema, origin: Origin, binlog_base: str | None) -> None:
+        """Make the empty log; one that is there without a position (a snapshot that died) is kept when it fits."""
+        if self.exists():
+            if self.position() is None and self.schema() == schema and self.origin() == origin:
+                return
+            raise NeedsPerson(f"the change log at {self.path} was begun for another shape of the table; move it away")
+        stored = {
+            "table": asdict(schema.table),
+            "primary_key": schema.primary_key,
+            "columns": [(c.name, c.nullable, c.source_type, c.source_id) for c in schema.columns],
+        }
+        configuration = {
+            **_PROPERTIES,
+            _ORIGIN: json.dumps(asdict(origin)),
+            _TABLE: json.dumps(stored),
+            "cdc.binlog_base": json.dumps(binlog_base),
+        }
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._table = DeltaTable.create(
+                str(self.path),
+                log_schema(schema),
+                name=f"change_log_{origin.table.name}",
+                configuration=configuration,
+                raise_if_key_not_exists=False,
+            )
+        except (OSError, DeltaError) as error:
+            raise ConfigError(f"cannot write the change log at {self.path}: {_reason(error)}") from error
+
+    def append(self, events: Iterable[pl.DataFrame], upto: Position, snapshot: bool = False) -> int:
+        """Add all events and the position they reach in one commit; returns its version.
+
+        `events` may be endless for memory: files are written as they come, the commit is at the end.
+        """
+        table = self._required()
+        schema = pa.schema(table.schema().to_arrow())
+        frames = iter(events)
+        first = next(frames, None)
+        batches = _batches(chain([first], frames), schema) if first is not None else iter(())
+        try:
+            write_deltalake(
+                table,
+                pa.RecordBatchReader.from_batches(schema, batches),
+                mode="append",
+                writer_properties=_WRITER,
+                commit_properties=CommitProperties(
+                    custom_metadata={"cdc.position": self.format(upto), "cdc.snapshot": str(snapshot).lower()},
+                    app_transactions=[Transaction(_AT, upto.at), Transaction(_ORDINAL, upto.ordinal)],
+                    max_commit_retries=0,
+                ),
+            )
+        except CommitFailedError as error:
+            self._table = None
+            raise Unavailable(f"somebody else wrote to the change log at {self.path} meanwhile; run again") from error
+        except OSError as error:
+            self._table = None
+            raise Unavailable(f"cannot write the change log at {self.path}: {_reason(error)}") from error
+        return self.version()
+
+    def advance(self, upto: Position) -> int:
+        """Record that there was nothing for this table up to `upto`: a commit without files."""
+        return self.append([], upto)
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    def read(self, after: int, rows: int = 500_000) -> Iterator[Slice]:
+        """The commits behind version `after`, gathered until they hold `rows` events or so.
+
+        A snapshot stands alone. Commits without events are in no slice.
+        """
+        files: list[Path] = []
+        held, last = 0, after
+        for version in range(after + 1, self.version() + 1):
+            added, count, snapshot = self._commit(version)
+            if not added:
+                continue
+            if files and (snapshot or held + count > rows):
+                yield Slice(last, tuple(files), held, snapshot=False)
+                files, held = [], 0
+            files, held, last = [*files, *added], held + count, version
+            if snapshot:
+                yield Slice(version, tuple(files), held, snapshot=True)
+                files, held = [], 0
+        if files:
+            yield Slice(last, tuple(files), held, snapshot=False)
+
+    def position_of(self, version: int) -> str:
+        """The source position that a version reaches, as text; empty for the creation."""
+        return str(self._actions(version).get("commitInfo", [{}])[0].get("cdc.position", ""))
+
+    def _commit(self, version: int) -> tuple[list[Path], int, bool]:
+        """Files, events and whether it is a snapshot, of one commit."""
+        actions = self._actions(version)
+        adds = [add for add in actions.get("add", []) if add["dataChange"]]
+        count = sum(json.loads(add["stats"])["numRecords"] for add in adds)
+        snapshot = actions.get("commitInfo", [{}])[0].get("cdc.snapshot") == "true"
+        return [self.path / unquote(add["path"]) for add in adds], count, snapshot
+
+    def _actions(self, version: int) -> Mapping[str, list[dict[str, Any]]]:
+        """The actions of one commit by kind (Delta transaction log protocol, "Actions")."""
+        file = self.path / "_delta_log" / f"{version:020}.json"
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError as error:
+            raise NeedsPerson(f"commit {version} of the change log at {self.path} is gone; resync the table") from error
+        actions: dict[str, list[dict[str, Any]]] = {}
+        for line in lines:
+            for kind, action in json.loads(line).items():
+                actions.setdefault(kind, []).append(action)
+        return actions
+
+    def _required(self) -> DeltaTable:
+        table = self._loaded()
+        if table is None:
+            raise NeedsPerson(f"there is no change log at {self.path}")
+        return table
+
+    def _loaded(self) -> DeltaTable | None:
+        try:
+            if self._table is None:
+                self._table = DeltaTable(str(self.path))
+            else:
+                self._table.update_incremental()
+        except TableNotFoundError:
+            self._table = None
+        except (OSError, DeltaError) as error:
+            raise NeedsPerson(f"the change log at {self.path} cannot be read: {_reason(error)}") from error
+        return self._table
+
+
+def _batches(frames: Iterable[pl.DataFrame], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    for frame in frames:
+        yield from frame.to_arrow().cast(schema).to_batches()
+
+
+def _reason(error: BaseException) -> str:
+    """An error's first line: Delta's own messages may run over many."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
