@@ -8,7 +8,7 @@ from typing import Protocol
 
 import polars as pl
 
-from cdc_platform.model.target import TargetSchema
+from cdc_platform.model.target import TargetField, TargetSchema
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,5 +60,8 @@ class Destination(Protocol):
     def table_version(self) -> int | None:
         """The latest Delta version or Iceberg snapshot id; None when there is no table."""
 
-    def columns(self) -> Sequence[tuple[str, str]]:
-        """Names and types of the table as it is, in the format's own words; empty when there is no table."""
+    def schema(self) -> Sequence[TargetField] | None:
+        """The table's columns as they are (Arrow types as in a TargetSchema); None when there is no table.
+
+        Columns that the destination adds for itself (a generated partition column) are not in it.
+        """

@@ -80,11 +80,14 @@ class Projection:
 
     def plain(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Bare source rows (a snapshot's `after`, unnested; any subset of columns) in the destination's types."""
-        return rows.select(
-            _cast(pl.col(name), kind, field.type).alias(field.name)
-            for (name, kind), field in zip(self.sources, self.target.fields, strict=False)
-            if name in rows.columns
-        )
+        try:
+            return rows.select(
+                _cast(pl.col(name), kind, field.type).alias(field.name)
+                for (name, kind), field in zip(self.sources, self.target.fields, strict=False)
+                if name in rows.columns
+            )
+        except pl.exceptions.InvalidOperationError as error:
+            raise InvalidRow("a value at the source does not fit its cast in destination.columns") from error
 
     def source_of(self, target_name: str) -> str:
         """The source column behind a destination column."""

@@ -1,0 +1,127 @@
+"""From a change log into a destination.
+
+    log.read(after=applied) ──> history | last change of each key ──> projection ──> one commit with the version
+
+Why each change is applied once: the commit that holds the rows holds the log's version too, and a version that is
+in is never read again. A process that dies before the commit leaves nothing, after it leaves everything.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from cdc_platform.change_log.log import Slice
+from cdc_platform.destinations.destination import Applied
+from cdc_platform.engine.feeds import Flow
+from cdc_platform.engine.locks import exclusive
+from cdc_platform.engine.progress import Progress, silent
+from cdc_platform.errors import ConfigError
+from cdc_platform.model.change import DELETE, INSERT, UPDATE
+from cdc_platform.model.collapse import history, last_changes
+from cdc_platform.model.projection import Projection, projection
+from cdc_platform.model.schema import TableSchema
+
+_HISTORY_COLUMNS = ("operation", "timestamp", "metadata", "before", "after", "_snapshot")
+
+
+@dataclass(slots=True)
+class Application:
+    """What one apply did. `events` counts changes by operation without the snapshot's rows; lag is of the newest
+    change: from its commit at the source to now, in seconds (None when there was none)."""
+
+    events: dict[str, int] = field(default_factory=lambda: dict.fromkeys((INSERT, UPDATE, DELETE), 0))
+    snapshot_rows: int = 0
+    start: str = ""
+    end: str = ""
+    version: int | None = None
+    log_version: int = -1
+    rows_written: int = 0
+    lag_seconds: float | None = None
+    seconds: float = 0.0
+
+
+def apply(flow: Flow, progress: Progress = silent) -> Application:
+    """Bring the destination to the end of its change log."""
+    began = time.monotonic()
+    done = Application()
+    with exclusive(flow.locks, flow.lock):
+        if flow.log.position() is None:
+            return done
+        plan = projection_of(flow, flow.log.schema())
+        flow.destination.ensure(plan.target)
+        log_id = flow.log.id()
+        applied = flow.destination.applied(log_id)
+        done.start = done.end = applied.position if applied else ""
+        done.log_version = applied.version if applied else 0
+        for part in flow.log.read(after=done.log_version):
+            _apply_slice(flow, plan, part, log_id, empty=applied is None and done.version is None, done=done)
+            progress(f"apply {flow.pipeline.id}", sum(done.events.values()) + done.snapshot_rows)
+        done.version = done.version if done.version is not None else flow.destination.table_version()
+    done.seconds = time.monotonic() - began
+    return done
+
+
+def projection_of(flow: Flow, shape: TableSchema) -> Projection:
+    """How rows of `shape` become rows of the flow's destination."""
+    config = flow.pipeline.config
+    key = tuple(config.table.primary_key or shape.primary_key)
+    for name in key:
+        if name not in shape.names:
+            raise ConfigError(f"{flow.pipeline.where}: source.tables: {shape.table} has no column '{name}' for its key")
+    if config.destination.write_mode == "upsert" and not key:
+        raise ConfigError(
+            f"{flow.pipeline.where}: {shape.table} has no primary key, so its rows cannot be told apart for an upsert; "
+            "use write_mode: append, or name a unique key in source.tables.primary_key"
+        )
+    rules = {name: column.rule() for name, column in config.destination.columns.items()}
+    return projection(shape, rules, config.destination.type, config.source.type, key)
+
+
+def _apply_slice(flow: Flow, plan: Projection, part: Slice, log_id: str, empty: bool, done: Application) -> None:
+    position = flow.log.position_of(part.version)
+    applied = Applied(log_id, part.version, position)
+    counter = _Counter(done)
+    upsert = flow.pipeline.config.destination.write_mode == "upsert"
+    if upsert and not (part.snapshot and empty):
+        events = pl.concat(list(counter.watch(part.frames())))
+        source_key = [plan.source_of(name) for name in plan.target.key]
+        written = flow.destination.upsert(plan.rows(last_changes(events, source_key)), applied)
+    else:
+        # The keys of a snapshot are unique, so an empty table takes it as it comes, in bounded memory.
+        frames = counter.watch(part.frames(_HISTORY_COLUMNS))
+        written = flow.destination.append((plan.rows(history(f)) for f in frames), applied)
+    counter.settle()
+    done.version, done.log_version, done.end = written.table_version, part.version, position
+    done.rows_written += written.rows
+
+
+class _Counter:
+    """Counts events as they pass; the counts join the result once the commit is made."""
+
+    def __init__(self, done: Application) -> None:
+        self.done = done
+        self.events: dict[str, int] = {}
+        self.snapshot_rows = 0
+        self.newest: float | None = None
+
+    def watch(self, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        for frame in frames:
+            changes = frame.filter(~pl.col("_snapshot"))
+            self.snapshot_rows += frame.height - changes.height
+            for operation, count in changes["operation"].value_counts().iter_rows():
+                self.events[operation] = self.events.get(operation, 0) + count
+            newest = frame["timestamp"].struct.field("source_ts").dt.epoch("us").max()
+            if isinstance(newest, int):
+                self.newest = max(self.newest or 0.0, newest / 1e6)
+            yield frame
+
+    def settle(self) -> None:
+        for operation, count in self.events.items():
+            self.done.events[operation] += count
+        self.done.snapshot_rows += self.snapshot_rows
+        if self.newest is not None:
+            self.done.lag_seconds = max(0.0, time.time() - self.newest)

@@ -1,0 +1,202 @@
+"""From a source's log into the change logs.
+
+    source.changes ──> [drop what the log has] ──> events ──> log.append(upto) ──> source.acknowledge(min over logs)
+
+Why nothing is lost: a stretch reaches the logs before the source hears of it, and what it hears is read back from
+the logs: the least position among them, those of failed tables included. Why nothing is doubled: a log's position
+is in the commit of its events, and events before it are dropped when the source delivers them again.
+
+A table without changes gets an empty commit with the new position when a stretch brought changes of another one, or
+when the source's log has grown by `IDLE_BYTES`: an idle table neither holds the source's log back nor costs a commit
+at each poll.
+
+One table's failure is recorded and the others go on; a failure of the source itself ends the capture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import polars as pl
+
+from cdc_platform.change_log.log import ChangeLog
+from cdc_platform.engine.feeds import Feed
+from cdc_platform.engine.locks import exclusive
+from cdc_platform.engine.progress import Progress, silent
+from cdc_platform.errors import CdcError, Gap, SchemaConflict
+from cdc_platform.model.change import Captured, ChangeBatch
+from cdc_platform.model.event import Origin, events
+from cdc_platform.model.position import Position, parse_binlog
+from cdc_platform.model.schema import TableName, TableSchema
+from cdc_platform.sources.source import Snapshot
+
+IDLE_BYTES = 64 << 20
+_SCHEMA_VERSION = 1
+
+
+@dataclass(slots=True)
+class Capture:
+    """What one capture did: rows by table, and the tables that failed with their reasons."""
+
+    changes: dict[TableName, int] = field(default_factory=dict)
+    snapshot_rows: dict[TableName, int] = field(default_factory=dict)
+    failures: dict[TableName, CdcError] = field(default_factory=dict)
+    upto: Position | None = None
+
+
+def capture(feed: Feed, until: Position | None = None, progress: Progress = silent) -> Capture:
+    """Bring every log of the feed to `until` (to where the source stands now, when None)."""
+    with exclusive(feed.locks, feed.lock):
+        done = Capture()
+        head = until or feed.source.head()
+        tables = _followable(feed, done)
+        fresh = [t for t in tables if feed.logs[t].position() is None]
+        if fresh:
+            _snapshot(feed, fresh, tables, done, progress)
+        _follow(feed, [t for t in tables if t not in done.failures], head, done, progress)
+        done.upto = head
+        return done
+
+
+def _followable(feed: Feed, done: Capture) -> dict[TableName, TableSchema]:
+    """The tables that can be followed, with their shapes now; the others are put down as failures."""
+    identity = feed.source.identity()
+    tables: dict[TableName, TableSchema] = {}
+    for table, log in feed.logs.items():
+        try:
+            position = log.position()
+            if position is not None:
+                _check_lineage(feed, table, log, identity)
+                feed.source.check_resumable(position)
+            shape = feed.source.schemas([table])[table]
+            feed.source.prepare([table])
+            tables[table] = shape
+        except CdcError as error:
+            done.failures[table] = error
+    return tables
+
+
+def _check_lineage(feed: Feed, table: TableName, log: ChangeLog, identity: str) -> None:
+    """A log goes on only from the server (and lineage) that it was begun with: elsewhere, positions mean nothing."""
+    recorded = log.origin().identity
+    if recorded != identity:
+        raise Gap(
+            f"{table}: the source is another server than the change log was begun with "
+            f"({recorded} then, {identity} now); point the pipeline back at it, or begin again in a new CDC_HOME"
+        )
+
+
+def _snapshot(
+    feed: Feed, fresh: list[TableName], shapes: dict[TableName, TableSchema], done: Capture, progress: Progress
+) -> None:
+    """The first state of each fresh table, all from one snapshot; each log takes its rows in one commit."""
+    identity = feed.source.identity()
+    with feed.source.snapshot() as snapshot:
+        text = feed.source.format(snapshot.position)
+        binlog_base = parse_binlog(text)[0] if feed.system == "mysql" else None
+        for table in fresh:
+            log = feed.logs[table]
+            origin = Origin(feed.system, feed.database, table, identity)
+            try:
+                log.create(shapes[table], origin, binlog_base)
+                rows = _snapshot_events(snapshot, table, origin, done, progress)
+                log.append(rows, snapshot.position, snapshot=True)
+            except CdcError as error:
+                done.failures[table] = error
+
+
+def _snapshot_events(
+    snapshot: Snapshot, table: TableName, origin: Origin, done: Capture, progress: Progress
+) -> Iterator[pl.DataFrame]:
+    total, read = snapshot.count(table), 0
+    for batch in snapshot.read(table):
+        read += len(batch)
+        progress(f"snapshot {table.name}", read, total)
+        yield events(batch, origin, _SCHEMA_VERSION, datetime.now(UTC), snapshot=True)
+    done.snapshot_rows[table] = read
+
+
+def _follow(feed: Feed, tables: list[TableName], until: Position, done: Capture, progress: Progress) -> None:
+    positions = {table: position for table in tables if (position := feed.logs[table].position()) is not None}
+    captured_rows = 0
+    start = min(positions.values(), default=until)
+    for captured in feed.source.changes(list(positions), start, until) if start < until else ():
+        added = _log(feed, captured, positions, done)
+        if added:
+            captured_rows += added
+            progress(f"capture {feed.label}", captured_rows)
+            _advance(feed, positions, captured.upto, 0)
+            _acknowledge(feed)
+        if not positions:
+            return
+    _advance(feed, positions, until, IDLE_BYTES)
+    _acknowledge(feed)
+
+
+def _log(feed: Feed, captured: Captured, positions: dict[TableName, Position], done: Capture) -> int:
+    """Append a stretch to the logs and move `positions` along; tables that fail leave it. Returns rows added."""
+    captured_at, total = datetime.now(UTC), 0
+    for table, error in captured.failures.items():
+        done.failures[table] = error
+        positions.pop(table, None)
+    for table in list(positions):
+        batches = [b for b in captured.batches if b.schema.table == table]
+        try:
+            added = _append(feed, batches, positions[table], captured.upto, captured_at)
+        except CdcError as error:
+            done.failures[table] = error
+            del positions[table]
+            continue
+        if added:
+            positions[table] = captured.upto
+            done.changes[table] = done.changes.get(table, 0) + added
+            total += added
+    return total
+
+
+def _append(feed: Feed, batches: list[ChangeBatch], position: Position, upto: Position, captured_at: datetime) -> int:
+    """Add a stretch's changes of one table that its log does not have yet; how many these were."""
+    new = [batch for b in batches if len(batch := _since(b, position))]
+    if not new:
+        return 0
+    log = feed.logs[new[0].schema.table]
+    shape, origin = log.schema(), log.origin()
+    for batch in new:
+        if batch.schema.row_type != shape.row_type:
+            raise SchemaConflict(_shape_changed(shape, batch.schema, batch.frame["lsn"][0]))
+    log.append((events(b, origin, _SCHEMA_VERSION, captured_at, snapshot=False) for b in new), upto)
+    return sum(len(batch) for batch in new)
+
+
+def _since(batch: ChangeBatch, position: Position) -> ChangeBatch:
+    """The changes at or after a position."""
+    at, ordinal = pl.col("at"), pl.col("ordinal")
+    behind = (at > position.at) | ((at == position.at) & (ordinal >= position.ordinal))
+    return ChangeBatch(batch.schema, batch.frame.filter(behind))
+
+
+def _shape_changed(old: TableSchema, new: TableSchema, lsn: str) -> str:
+    before = {c.name: str(c.type) for c in old.columns}
+    after = {c.name: str(c.type) for c in new.columns}
+    differences = [f"'{n}' added" for n in after if n not in before]
+    differences += [f"'{n}' gone" for n in before if n not in after]
+    differences += [f"'{n}' {before[n]} -> {after[n]}" for n in after if before.get(n, after[n]) != after[n]]
+    what = ", ".join(differences) or "order of columns"
+    return f"{new.table} changed its shape at {lsn} ({what}); begin the pipeline anew with the new shape"
+
+
+def _advance(feed: Feed, positions: dict[TableName, Position], upto: Position, behind: int) -> None:
+    """Record `upto` in the logs that are more than `behind` bytes short of it and had no change up to there."""
+    for table, position in positions.items():
+        if position < upto and upto.at - position.at >= behind:
+            feed.logs[table].advance(upto)
+            positions[table] = upto
+
+
+def _acknowledge(feed: Feed) -> None:
+    """Tell the source what is safe, by reading the logs again."""
+    positions = [log.position() for log in feed.logs.values()]
+    if known := [p for p in positions if p is not None]:
+        feed.source.acknowledge(min(known))

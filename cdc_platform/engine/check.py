@@ -1,0 +1,235 @@
+"""`cdc check`: compare source and destination at one source position, exactly, under any load.
+
+    lock source and pipelines
+    snapshot of the source at position P ──> count, digest of its rows
+    capture until P, apply ──────────────> the destination holds exactly what the source held at P
+    count, digest of the destination ────> compare, without tolerance
+
+Nobody waits but other captures of the same source: the database takes writes all the while. What the check
+captures and applies on the way is what the next run would have.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import polars as pl
+
+from cdc_platform.config.load import Pipeline
+from cdc_platform.config.pipeline import CheckType, QualityCheck
+from cdc_platform.config.settings import Settings
+from cdc_platform.engine.apply import apply, projection_of
+from cdc_platform.engine.capture import capture
+from cdc_platform.engine.feeds import Feed, Flow, open_feed, open_flow, source_labels
+from cdc_platform.engine.lag import lag_seconds
+from cdc_platform.engine.locks import exclusive
+from cdc_platform.engine.progress import Progress, silent
+from cdc_platform.errors import CdcError
+from cdc_platform.model.digest import Digest, digest, latest_digest
+from cdc_platform.model.position import Position
+from cdc_platform.model.projection import Projection, order_columns
+from cdc_platform.model.schema import TableSchema
+from cdc_platform.quality import checks
+from cdc_platform.quality.checks import ValidationType, Verdict
+from cdc_platform.quality.results import record
+from cdc_platform.sources.source import Snapshot
+
+DEFAULT_LAG_THRESHOLD_SECONDS = 300.0
+_TYPES: Mapping[CheckType, ValidationType] = {
+    "row_count": "row_count",
+    "checksum": "checksum",
+    "lag_monitoring": "lag",
+    "schema": "schema",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The verdicts on one pipeline; with an error, those that could be had before it."""
+
+    pipeline: str
+    verdicts: tuple[Verdict, ...]
+    error: CdcError | None = None
+
+
+@dataclass(slots=True)
+class _Subject:
+    """A flow under check with what the source's snapshot says of it."""
+
+    flow: Flow
+    options: Mapping[ValidationType, QualityCheck]
+    verdicts: list[Verdict]
+    error: CdcError | None = None
+    plan: Projection | None = None
+    shape: TableSchema | None = None
+    digest: Digest | None = None
+    seconds: float = 0.0
+
+
+def check(
+    settings: Settings,
+    environment: Mapping[str, str],
+    everything: Sequence[Pipeline],
+    chosen: Sequence[Pipeline],
+    progress: Progress = silent,
+) -> list[Checked]:
+    """All enabled checks of the chosen pipelines, recorded as validation results."""
+    results: dict[str, Checked] = {}
+    for label in source_labels(chosen):
+        mine = [p for p in chosen if p.config.source.label == label]
+        try:
+            with open_feed(settings, environment, everything, label) as feed:
+                subjects = [_subject(open_flow(settings, environment, p)) for p in mine]
+                _check_source(feed, subjects, progress)
+                for s in subjects:
+                    results[s.flow.pipeline.id] = Checked(s.flow.pipeline.id, tuple(s.verdicts), s.error)
+        except CdcError as error:
+            for pipeline in mine:
+                results.setdefault(pipeline.id, Checked(pipeline.id, (), error))
+    record(settings.validation_results, [(c.pipeline, v) for c in results.values() for v in c.verdicts])
+    return [results[p.id] for p in chosen]
+
+
+def enabled_checks(pipeline: Pipeline) -> dict[ValidationType, QualityCheck]:
+    """The pipeline's checks by type; all four where the pipeline lists none."""
+    listed = pipeline.config.quality_checks
+    if not listed:
+        return {kind: QualityCheck(type=name) for name, kind in _TYPES.items()}
+    return {_TYPES[c.type]: c for c in listed if c.enabled}
+
+
+def _subject(flow: Flow) -> _Subject:
+    return _Subject(flow, enabled_checks(flow.pipeline), [])
+
+
+def _check_source(feed: Feed, subjects: list[_Subject], progress: Progress) -> None:
+    with ExitStack() as locks:
+        locks.enter_context(exclusive(feed.locks, feed.lock))
+        for subject in subjects:
+            locks.enter_context(exclusive(subject.flow.locks, subject.flow.lock))
+        ready = [s for s in subjects if _has_table(s)]
+        if not ready:
+            return
+        head = feed.source.head()
+        for subject in ready:
+            _guarded(subject, lambda s: _measure_lag(feed, s, head))
+        with feed.source.snapshot() as snapshot:
+            for subject in ready:
+                progress(f"check {subject.flow.pipeline.id}", 0)
+                _guarded(subject, lambda s: _read_source(feed, s, snapshot))
+            position = snapshot.position
+        # Tables that have no snapshot yet are none of this check's business.
+        followed = {t: log for t, log in feed.logs.items() if log.position() is not None}
+        captured = capture(dataclasses.replace(feed, logs=followed), position, progress)
+        for subject in ready:
+            if error := captured.failures.get(subject.flow.table):
+                subject.error = subject.error or error
+            _guarded(subject, lambda s: _compare(s, feed.source.format(position)))
+
+
+def _guarded(subject: _Subject, step: Callable[[_Subject], None]) -> None:
+    """One step of one pipeline's check; after an error its further steps are left out and the others go on."""
+    if subject.error is None:
+        began = time.monotonic()
+        try:
+            step(subject)
+        except CdcError as error:
+            subject.error = error
+        subject.seconds += time.monotonic() - began
+
+
+def _has_table(subject: _Subject) -> bool:
+    flow = subject.flow
+    if flow.log.position() is not None and flow.destination.table_version() is not None:
+        return True
+    reason = f"nothing captured yet; run: cdc run {flow.pipeline.id}"
+    subject.verdicts = [checks.absent(kind, reason) for kind in subject.options]
+    return False
+
+
+def _measure_lag(feed: Feed, subject: _Subject, head: Position) -> None:
+    option = subject.options.get("lag")
+    if option is None:
+        return
+    began = time.monotonic()
+    seconds = lag_seconds(feed, subject.flow, head)
+    verdict = checks.lag(seconds, option.threshold_seconds or DEFAULT_LAG_THRESHOLD_SECONDS)
+    subject.verdicts.append(_timed(verdict, began))
+
+
+def _read_source(feed: Feed, subject: _Subject, snapshot: Snapshot) -> None:
+    table = subject.flow.table
+    shape = feed.source.schemas([table])[table]
+    subject.shape, subject.plan = shape, projection_of(subject.flow, shape)
+    wanted = _source_columns(subject)
+    plan = subject.plan
+    names = [f.name for f in plan.target.fields if f.name in _target_columns(subject)]
+    if names and "checksum" in subject.options:
+        frames = (plan.plain(b.frame["after"].struct.unnest()) for b in snapshot.read(table, wanted))
+        subject.digest = digest(frame.select(names) for frame in frames)
+    elif "row_count" in subject.options:
+        subject.digest = Digest(snapshot.count(table), (0, 0))
+
+
+def _compare(subject: _Subject, position: str) -> None:
+    flow, plan = subject.flow, subject.plan
+    apply(flow)
+    if "schema" in subject.options and plan is not None:
+        began = time.monotonic()
+        expected = {f.name: str(f.type) for f in plan.target.fields}
+        actual = flow.destination.schema()
+        found = {f.name: str(f.type) for f in actual} if actual is not None else {}
+        subject.verdicts.append(_timed(checks.schema(expected, found), began))
+    if subject.digest is None or plan is None:
+        return
+    began = time.monotonic() - subject.seconds
+    names = _target_columns(subject)
+    if not plan.target.key:
+        count = _net_rows(flow.destination.scan(["_cdc_operation"]))
+        destination = Digest(count, (0, 0))
+    else:
+        order = order_columns(plan.system)
+        columns = list(dict.fromkeys([*plan.target.key, *order, "_cdc_operation", *names]))
+        frames = flow.destination.scan(columns)
+        destination = latest_digest(frames, plan.target.key, order, names)
+    if option := subject.options.get("row_count"):
+        verdict = checks.row_count(subject.digest.rows, destination.rows, position, option.tolerance)
+        subject.verdicts.append(_timed(verdict, began))
+    if "checksum" in subject.options:
+        if plan.target.key:
+            verdict = checks.checksum(subject.digest, destination, position, names)
+        else:
+            verdict = checks.checksum_impossible("the table has no primary key: its history has no latest state")
+        subject.verdicts.append(_timed(verdict, began))
+
+
+def _target_columns(subject: _Subject) -> list[str]:
+    """The destination columns that the checksum is over: those named in the check, or all of the source's."""
+    assert subject.plan is not None
+    option = subject.options.get("checksum")
+    fields = subject.plan.target.fields[: len(subject.plan.sources)]
+    chosen = option.columns if option and option.columns else None
+    pairs = zip(subject.plan.sources, fields, strict=True)
+    return [field.name for (name, _), field in pairs if chosen is None or name in chosen]
+
+
+def _source_columns(subject: _Subject) -> list[str]:
+    assert subject.plan is not None
+    return [subject.plan.source_of(name) for name in _target_columns(subject)]
+
+
+def _net_rows(frames: Iterator[pl.DataFrame]) -> int:
+    """Rows of a table without a key, from its history: INSERTs less DELETEs."""
+    total = 0
+    for frame in frames:
+        operations = dict(frame["_cdc_operation"].value_counts().iter_rows())
+        total += operations.get("INSERT", 0) - operations.get("DELETE", 0)
+    return total
+
+
+def _timed(verdict: Verdict, began: float) -> Verdict:
+    return dataclasses.replace(verdict, duration_ms=round((time.monotonic() - began) * 1000))

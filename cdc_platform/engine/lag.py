@@ -1,0 +1,45 @@
+"""How far a destination is behind its source: the age of the oldest change that it does not have yet."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+
+import polars as pl
+
+from cdc_platform.engine.feeds import Feed, Flow
+from cdc_platform.model.position import Position
+
+
+def lag_seconds(feed: Feed, flow: Flow, head: Position) -> float:
+    """Seconds since the oldest change below `head` that is missing in the destination; 0.0 when none is."""
+    oldest = oldest_unapplied(flow) or oldest_uncaptured(feed, flow, head)
+    return max(0.0, time.time() - oldest.timestamp()) if oldest else 0.0
+
+
+def oldest_unapplied(flow: Flow) -> datetime | None:
+    """Commit time of the first event in the log that the destination lacks."""
+    if flow.log.position() is None:
+        return None
+    applied = flow.destination.applied(flow.log.id())
+    part = next(flow.log.read(after=applied.version if applied else 0, rows=1), None)
+    if part is None:
+        return None
+    first = next(part.frames(["timestamp"]))
+    return _datetime(first.select(pl.col("timestamp").struct.field("source_ts").min()).item())
+
+
+def oldest_uncaptured(feed: Feed, flow: Flow, head: Position) -> datetime | None:
+    """Commit time of the first change of the flow's table that its log lacks."""
+    position = flow.log.position()
+    if position is None or position >= head:
+        return None
+    for captured in feed.source.changes([flow.table], position, head):
+        for batch in captured.batches:
+            if len(batch):
+                return _datetime(batch.frame["source_ts"].min())
+    return None
+
+
+def _datetime(value: object) -> datetime | None:
+    return value if isinstance(value, datetime) else None

@@ -1,0 +1,66 @@
+"""`cdc run`: capture each source once, then apply each pipeline. What fails is reported, the rest goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cdc_platform.config.load import Pipeline
+from cdc_platform.config.settings import Settings
+from cdc_platform.engine.apply import Application, apply
+from cdc_platform.engine.capture import Capture, capture
+from cdc_platform.engine.feeds import Flow, open_feed, open_flow, source_labels
+from cdc_platform.engine.progress import Progress, silent
+from cdc_platform.errors import CdcError
+
+
+@dataclass(slots=True)
+class PipelineRun:
+    """What a run did to one pipeline. With an error, the rest says how far it came."""
+
+    pipeline: str
+    application: Application = field(default_factory=Application)
+    error: CdcError | None = None
+    seconds: float = 0.0
+
+
+def run(
+    settings: Settings,
+    environment: Mapping[str, str],
+    everything: Sequence[Pipeline],
+    chosen: Sequence[Pipeline],
+    progress: Progress = silent,
+) -> list[PipelineRun]:
+    """Capture the sources of the chosen pipelines and apply these; one result for each, in order.
+
+    A source is read for all pipelines that name it, so that its log moves on for every table.
+    """
+    captures: dict[str, Capture | CdcError] = {}
+    seconds: dict[str, float] = {}
+    for label in source_labels(chosen):
+        began = time.monotonic()
+        try:
+            with open_feed(settings, environment, everything, label) as feed:
+                captures[label] = capture(feed, progress=progress)
+        except CdcError as error:
+            captures[label] = error
+        seconds[label] = time.monotonic() - began
+    results = []
+    for pipeline in chosen:
+        began = time.monotonic()
+        result = PipelineRun(pipeline.id)
+        try:
+            flow = open_flow(settings, environment, pipeline)
+            result.application = apply(flow, progress)
+            result.error = failure_of(flow, captures[pipeline.config.source.label])
+        except CdcError as error:
+            result.error = error
+        result.seconds = seconds[pipeline.config.source.label] + time.monotonic() - began
+        results.append(result)
+    return results
+
+
+def failure_of(flow: Flow, captured: Capture | CdcError) -> CdcError | None:
+    """Why a flow's table was not captured to the end, if so."""
+    return captured if isinstance(captured, CdcError) else captured.failures.get(flow.table)

@@ -1,0 +1,86 @@
+"""The verdicts: what was expected, what was found, and what follows. Pure; how the numbers are had is the engine's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from cdc_platform.model.digest import Digest
+
+Status = Literal["PASS", "FAIL", "WARNING"]
+ValidationType = Literal["row_count", "checksum", "lag", "schema"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One check's outcome (data model, section 4.2, without its identifiers). Details hold no cell values."""
+
+    type: ValidationType
+    status: Status
+    expected: str
+    actual: str
+    details: Mapping[str, Any]
+    duration_ms: int = 0
+
+    @property
+    def details_json(self) -> str:
+        return json.dumps(self.details, default=str, sort_keys=True)
+
+
+def row_count(source: int, destination: int, position: str, tolerance: float = 0.0) -> Verdict:
+    """Rows at one position. `tolerance` is a share of the source's rows (data model 8.3 allows 0.01), 0 by default."""
+    difference = destination - source
+    passed = abs(difference) <= tolerance * source
+    details = {"position": position, "difference": difference, "tolerance": tolerance}
+    return Verdict("row_count", _status(passed), _rows(source), _rows(destination), details)
+
+
+def checksum(source: Digest, destination: Digest, position: str, columns: list[str]) -> Verdict:
+    """Digests of all rows at one position, over the named destination columns."""
+    details = {
+        "position": position,
+        "columns": columns,
+        "source_rows": source.rows,
+        "destination_rows": destination.rows,
+    }
+    return Verdict("checksum", _status(source == destination), str(source), str(destination), details)
+
+
+def checksum_impossible(reason: str) -> Verdict:
+    """A checksum that cannot be computed is no pass."""
+    return Verdict("checksum", "WARNING", "a digest", "none", {"reason": reason})
+
+
+def lag(seconds: float, threshold_seconds: float) -> Verdict:
+    """The age of the oldest change that is not in the destination yet; 0 when there is none."""
+    details = {"lag_seconds": round(seconds, 3), "threshold_seconds": threshold_seconds}
+    passed = seconds <= threshold_seconds
+    return Verdict("lag", _status(passed), f"<= {threshold_seconds:g} s", f"{seconds:.3f} s", details)
+
+
+def schema(expected: Mapping[str, str], actual: Mapping[str, str]) -> Verdict:
+    """Column names and types: what the source's shape calls for, and what the destination has."""
+    missing = sorted(expected.keys() - actual.keys())
+    unexpected = sorted(actual.keys() - expected.keys())
+    different = {n: [expected[n], actual[n]] for n in expected if n in actual and expected[n] != actual[n]}
+    passed = not (missing or unexpected or different)
+    details = {"missing": missing, "unexpected": unexpected, "different": different}
+    found = f"{len(actual)} columns"
+    if not passed:
+        found += f": {len(missing)} missing, {len(unexpected)} unexpected, {len(different)} of another type"
+    return Verdict("schema", _status(passed), f"{len(expected)} columns", found, details)
+
+
+def absent(kind: ValidationType, reason: str) -> Verdict:
+    """The check of a pipeline that has nothing to check yet."""
+    return Verdict(kind, "FAIL", "a destination table", "none", {"reason": reason})
+
+
+def _status(passed: bool) -> Status:
+    return "PASS" if passed else "FAIL"
+
+
+def _rows(count: int) -> str:
+    return f"{count} rows"
