@@ -1,0 +1,74 @@
+"""Whom a server process runs as. Layer: servers.
+
+Postgres refuses to run as root. When we are root, the server alone steps down to the owner of its data folder
+(`nobody` for a new one); when we are not, it runs as we do. No permission outside the data folder is changed:
+where the way to the binaries or the data is closed to that account (a project under /root, say), the process
+gets the one capability that opens it, which ends with the process.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from cdc_platform.errors import ConfigError
+from cdc_platform.servers.software import Software
+
+UNPRIVILEGED = "nobody"
+# Weakest first. Reading and walking suffices for closed folders; executing a file that is closed itself
+# (installed under umask 077) takes the second.
+_CAPABILITIES = ("", "dac_read_search", "dac_override")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """`prefix` goes before a command to run it as this account; `uid` and `gid` are None for our own."""
+
+    uid: int | None = None
+    gid: int | None = None
+    prefix: tuple[str, ...] = ()
+
+    def give(self, path: Path) -> None:
+        """Make the account the owner of `path`."""
+        if self.uid is not None and self.gid is not None:
+            os.chown(path, self.uid, self.gid)
+
+
+def account_for(folder: Path, software: Software, data: Path) -> Account:
+    """The account for a server that executes `software` on `data` inside `folder` (which exists, unlike `data`).
+
+    Raises ConfigError when no account can both run the program and reach the folder.
+    """
+    if os.geteuid() != 0:
+        if data.exists() and data.stat().st_uid != os.geteuid():
+            raise ConfigError(f"{data} belongs to another user: run as that user, or set CDC_HOME to a folder of yours")
+        return Account()
+    uid, gid = _owner(data)
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        raise ConfigError("the servers do not run as root and 'setpriv' is not installed: run as an ordinary user")
+    for capability in _CAPABILITIES:
+        prefix = [setpriv, f"--reuid={uid}", f"--regid={gid}", "--clear-groups"]
+        if capability:
+            prefix += [f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}"]
+        probe = [*prefix, "sh", "-c", '"$1" --version && cd "$2"', "probe", str(software.program), str(folder)]
+        if subprocess.run(probe, capture_output=True, cwd="/", env=software.environ, check=False).returncode == 0:  # noqa: S603
+            return Account(uid, gid, tuple(prefix))
+    raise ConfigError(
+        f"the servers do not run as root, and whoever should run them cannot reach {software.program} or {folder}: "
+        "run as an ordinary user, or move the project and CDC_HOME to where every user may read"
+    )
+
+
+def _owner(data: Path) -> tuple[int, int]:
+    if data.exists() and (status := data.stat()).st_uid != 0:
+        return status.st_uid, status.st_gid
+    try:
+        entry = pwd.getpwnam(UNPRIVILEGED)
+    except KeyError:
+        raise ConfigError(f"there is no user '{UNPRIVILEGED}' to run the servers: run as an ordinary user") from None
+    return entry.pw_uid, entry.pw_gid

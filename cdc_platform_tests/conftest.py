@@ -1,0 +1,157 @@
+"""Real servers for every test that asks for one: started once a session, gone with it, whatever happens.
+
+    servers                           both, in a CDC_HOME of the session's own
+    postgres, mysql                   the address and login of each
+    postgres_database, mysql_database a new, empty database for one test; its slots are dropped with it
+
+Area-specific fixtures belong in the area's own conftest.
+"""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psycopg2
+import pymysql
+import pytest
+from filelock import FileLock
+from psycopg2 import errors, sql
+
+from cdc_platform.config.settings import PACKAGE, Settings
+from cdc_platform.servers.embedded import silent, up
+from cdc_platform.servers.mariadb import MariaDB
+from cdc_platform.servers.state import ServerState
+
+# Runs beside the tests until their end of the pipe closes, which also happens when they are killed.
+_GUARD = """
+import shutil, sys
+from pathlib import Path
+from cdc_platform.config.settings import Settings
+from cdc_platform.servers.embedded import down
+sys.stdin.read()
+home = Path(sys.argv[1])
+try:
+    down(Settings(home, home))
+finally:
+    shutil.rmtree(home, ignore_errors=True)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Both servers, and the settings whose CDC_HOME they live in."""
+
+    settings: Settings
+    postgres: ServerState
+    mysql: ServerState
+
+
+@contextmanager
+def temporary_home() -> Iterator[Settings]:
+    """A CDC_HOME whose servers are stopped, and which is removed, at the end or when this process dies."""
+    home = Path(tempfile.mkdtemp(prefix="cdc-tests-")).resolve()
+    guard = subprocess.Popen(
+        [sys.executable, "-c", _GUARD, str(home)], stdin=subprocess.PIPE, cwd=PACKAGE.parent, start_new_session=True
+    )
+    try:
+        share_mariadb(home)
+        yield Settings(home, PACKAGE / "pipelines")
+    finally:
+        guard.communicate(timeout=120)
+
+
+def share_mariadb(home: Path) -> None:
+    """Let `home` use the packages unpacked in the project's own CDC_HOME: one download for all tests."""
+    shared = PACKAGE.parent / ".cdc" / "servers"
+    shared.mkdir(parents=True, exist_ok=True)
+    with FileLock(shared / "servers.lock"):
+        server = MariaDB(shared / "mysql")
+        server.software(silent)
+    (home / "servers").mkdir(exist_ok=True)
+    if server.tree.exists():
+        (home / "servers" / server.tree.name).symlink_to(server.tree)
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    with temporary_home() as settings:
+        started = up(settings, environ={})
+        yield Servers(settings, started["postgres"], started["mysql"])
+
+
+@pytest.fixture(scope="session")
+def postgres(servers: Servers) -> ServerState:
+    return servers.postgres
+
+
+@pytest.fixture(scope="session")
+def mysql(servers: Servers) -> ServerState:
+    return servers.mysql
+
+
+@pytest.fixture
+def postgres_database(postgres: ServerState) -> Iterator[ServerState]:
+    database = f"test_{secrets.token_hex(6)}"
+    with closing(psycopg2.connect(postgres.dsn())) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(sql.SQL("create database {}").format(sql.Identifier(database)))
+            try:
+                yield replace(postgres, database=database)
+            finally:
+                _drop_slots(cursor, database)
+                cursor.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(database)))
+
+
+def _drop_slots(cursor: psycopg2.extensions.cursor, database: str) -> None:
+    """Drop the database's slots, ending whoever still reads from them."""
+    deadline = time.monotonic() + 10
+    while True:
+        cursor.execute("select slot_name, active_pid from pg_replication_slots where database = %s", (database,))
+        if not (slots := cursor.fetchall()):
+            return
+        for name, reader in slots:
+            if reader is not None:
+                cursor.execute("select pg_terminate_backend(%s, 5000)", (reader,))
+            try:
+                cursor.execute("select pg_drop_replication_slot(%s)", (name,))
+            except (errors.ObjectInUse, errors.UndefinedObject):
+                if time.monotonic() > deadline:
+                    raise
+
+
+@pytest.fixture
+def mysql_database(mysql: ServerState) -> Iterator[ServerState]:
+    database = f"test_{secrets.token_hex(6)}"
+    with closing(
+        pymysql.connect(
+            host=mysql.host, port=mysql.port, user=mysql.user, password=mysql.password, database=mysql.database
+        )
+    ) as connection:
+        # The name is made of our own letters and digits.
+        connection.cursor().execute(f"create database `{database}` character set utf8mb4")
+        try:
+            yield replace(mysql, database=database)
+        finally:
+            # A transaction left open by the test would make the drop wait for ever.
+            _end_connections(connection, database)
+            connection.cursor().execute(f"drop database `{database}`")
+
+
+def _end_connections(connection: pymysql.connections.Connection[pymysql.cursors.Cursor], database: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("select id from information_schema.processlist where db = %s", (database,))
+        for (reader,) in cursor.fetchall():
+            try:
+                cursor.execute("kill %s", (reader,))
+            except pymysql.err.OperationalError as error:
+                if error.args[0] != 1094:  # ended by itself
+                    raise
