@@ -11,6 +11,7 @@ from cdc_platform.config.settings import Settings
 from cdc_platform.engine.apply import Application, apply
 from cdc_platform.engine.capture import Capture, capture
 from cdc_platform.engine.feeds import Flow, open_feed, open_flow, source_labels
+from cdc_platform.engine.memory import remember
 from cdc_platform.engine.progress import Progress, silent
 from cdc_platform.errors import CdcError
 
@@ -56,6 +57,7 @@ def run(
             result.error = failure_of(flow, captures[pipeline.config.source.label])
         except CdcError as error:
             result.error = error
+        remember(settings.home, pipeline.id, result.error)
         result.seconds = seconds[pipeline.config.source.label] + time.monotonic() - began
         results.append(result)
     return results

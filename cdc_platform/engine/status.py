@@ -1,0 +1,90 @@
+"""`cdc status`: where each pipeline is, from the tables and the source themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from cdc_platform.config.load import Pipeline
+from cdc_platform.config.settings import Settings
+from cdc_platform.engine.feeds import Feed, open_feed, open_flow, source_labels
+from cdc_platform.engine.lag import lag_seconds
+from cdc_platform.engine.memory import LastError, recall
+from cdc_platform.errors import CdcError, Gap, Unavailable
+
+State = Literal["new", "current", "behind", "failed", "gap", "unreachable"]
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineStatus:
+    """Positions are text in the source's own words. `lag_seconds` is None where it cannot be known.
+
+    States: new (no snapshot yet), current (the destination has every change), behind (it lacks some), failed (the
+    last run ended in an error that is not cleared), gap (the source's log lacks what is missing), unreachable.
+    """
+
+    pipeline: str
+    state: State
+    source_head: str | None
+    captured: str | None
+    applied: str | None
+    lag_seconds: float | None
+    last_error: str | None
+
+
+def status(
+    settings: Settings, environment: Mapping[str, str], everything: Sequence[Pipeline], chosen: Sequence[Pipeline]
+) -> list[PipelineStatus]:
+    """The state of the chosen pipelines, in order."""
+    found: dict[str, PipelineStatus] = {}
+    for label in source_labels(chosen):
+        mine = [p for p in chosen if p.config.source.label == label]
+        try:
+            with open_feed(settings, environment, everything, label) as feed:
+                for pipeline in mine:
+                    found[pipeline.id] = _status(settings, environment, pipeline, feed)
+        except CdcError as error:
+            for pipeline in mine:
+                found.setdefault(pipeline.id, _blind(settings, pipeline, error))
+    return [found[p.id] for p in chosen]
+
+
+def _status(settings: Settings, environment: Mapping[str, str], pipeline: Pipeline, feed: Feed) -> PipelineStatus:
+    flow = open_flow(settings, environment, pipeline)
+    position = flow.log.position()
+    remembered = recall(settings.home, pipeline.id)
+    captured = applied = None
+    lag: float | None = None
+    try:
+        head = feed.source.head()
+        head_text = feed.source.format(head)
+        if position is not None:
+            captured = flow.log.format(position)
+            in_table = flow.destination.applied(flow.log.id())
+            applied = in_table.position if in_table else None
+            feed.source.check_resumable(position)
+            lag = lag_seconds(feed, flow, head)
+    except Gap as error:
+        return PipelineStatus(pipeline.id, "gap", None, captured, applied, None, str(error))
+    except Unavailable as error:
+        return PipelineStatus(pipeline.id, "unreachable", None, captured, applied, None, str(error))
+    except CdcError as error:
+        return PipelineStatus(pipeline.id, "failed", None, captured, applied, None, str(error))
+    state = _state(position is not None, lag, remembered)
+    last_error = remembered.message if remembered else None
+    return PipelineStatus(pipeline.id, state, head_text, captured, applied, lag, last_error)
+
+
+def _state(captured: bool, lag: float | None, remembered: LastError | None) -> State:
+    if remembered is not None:
+        return "gap" if remembered.kind == Gap.kind else "failed"
+    if not captured:
+        return "new"
+    return "behind" if lag else "current"
+
+
+def _blind(settings: Settings, pipeline: Pipeline, error: CdcError) -> PipelineStatus:
+    """What can be said without the source."""
+    state: State = "unreachable" if isinstance(error, Unavailable) else "failed"
+    return PipelineStatus(pipeline.id, state, None, None, None, None, str(error))
