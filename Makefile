@@ -1,0 +1,47 @@
+# Everything starts here; `make` alone lists what there is.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dev test check format bench clean
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(shell $(p) -c 'import sys; print(sys.executable) if (3, 11) <= sys.version_info[:2] <= (3, 13) else None' 2>/dev/null)))
+export UV_PYTHON_DOWNLOADS := never
+BIN := .venv/bin
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .venv/.locked ## make .venv with the locked dependencies and the cdc command
+
+.venv/.locked: pyproject.toml uv.lock
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; set PYTHON=/path/to/python3" >&2; exit 2; }
+	@echo "setting up .venv with $(PYTHON)"
+	@uv=$$($(PYTHON) infra/get_uv.py) && $$uv sync --locked --quiet --python $(PYTHON)
+	@touch $@
+
+demo: setup ## servers, mock data, snapshots, a workload, changes in the lake, all checks: about a minute
+	@$(BIN)/cdc demo
+
+dev: setup ## the servers and the Dagster UI with its sensors on
+	@$(BIN)/cdc up
+	@$(BIN)/python -m cdc_platform.defs.dev
+
+test: setup ## the whole test suite
+	$(BIN)/pytest
+
+check: setup ## lint, format, types, layers, definitions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/dagster definitions validate -w workspace.yaml
+
+format: setup ## put the code in shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## rows a second of snapshot, capture and apply, beside the limits measured in the same run
+	$(BIN)/python -m cdc_platform_tests.bench
+
+clean: ## stop the servers and remove their data, the lake and .venv
+	@if [ -x $(BIN)/cdc ]; then $(BIN)/cdc down; fi
+	rm -rf .venv .uv .cdc
