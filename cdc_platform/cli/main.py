@@ -9,16 +9,17 @@ import sys
 import traceback
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cdc_platform.cli.demo import demo_summary
 from cdc_platform.cli.output import complain, err, print_json, print_table, progress_bars
 from cdc_platform.cli.session import Session
-from cdc_platform.engine.check import Checked
-from cdc_platform.engine.run import PipelineRun
 from cdc_platform.errors import CdcError
+
+if TYPE_CHECKING:
+    from cdc_platform.engine.check import Checked
+    from cdc_platform.engine.run import PipelineRun
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -184,6 +185,8 @@ def demo(
     rate: Annotated[float, typer.Option()] = 200.0,
 ) -> None:
     """The whole demonstration (`make demo`)."""
+    from cdc_platform.cli.demo import demo_summary
+
     if not demo_summary(Session(), seconds, rate):
         raise typer.Exit(1)
 

@@ -9,7 +9,7 @@ from typing import Literal
 from cdc_platform.config.load import Pipeline, load_pipelines, select
 from cdc_platform.config.settings import SERVER_VARIABLES, Settings
 from cdc_platform.errors import ConfigError
-from cdc_platform.mock_data.endpoint import Endpoint
+from cdc_platform.mock_data.endpoint import Address, Endpoint
 
 
 class Session:
@@ -40,4 +40,4 @@ class Session:
         host, port, database, user, password = (self.environment[name] for name in names)
         if not port.isdigit():
             raise ConfigError(f"{prefix}_PORT is not a number")
-        return Endpoint(host=host, port=int(port), database=database, user=user, password=password)
+        return Address(host=host, port=int(port), database=database, user=user, password=password)
