@@ -54,7 +54,14 @@ def account_for(folder: Path, software: Software, data: Path) -> Account:
     for capability in _CAPABILITIES:
         prefix = [setpriv, f"--reuid={uid}", f"--regid={gid}", "--clear-groups"]
         if capability:
-            prefix += [f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}"]
+            # Without the secure bit the kernel disregards the capability in access(2), and only there: MariaDB then
+            # takes files that it can open for missing and makes new ones. Everything else root may do still ends
+            # at the exec.
+            prefix += [
+                "--securebits=+no_setuid_fixup",
+                f"--inh-caps=+{capability}",
+                f"--ambient-caps=+{capability}",
+            ]
         probe = [*prefix, "sh", "-c", '"$1" --version && cd "$2"', "probe", str(software.program), str(folder)]
         if subprocess.run(probe, capture_output=True, cwd="/", env=software.environ, check=False).returncode == 0:  # noqa: S603
             return Account(uid, gid, tuple(prefix))
