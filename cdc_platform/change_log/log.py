@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -36,6 +35,7 @@ from cdc_platform.model.schema import Column, TableName, TableSchema
 
 _AT, _ORDINAL = "cdc.at", "cdc.ordinal"
 _ORIGIN, _TABLE = "cdc.origin", "cdc.table"
+_MEANWHILE = "somebody else wrote meanwhile to the change log at"
 _WRITER = WriterProperties(compression="ZSTD", compression_level=1, max_row_group_size=131_072)
 _PROPERTIES = {
     "delta.appendOnly": "true",
@@ -146,39 +146,46 @@ class ChangeLog:
         except (OSError, DeltaError) as error:
             raise ConfigError(f"cannot write the change log at {self.path}: {_reason(error)}") from error
 
-    def append(self, events: Iterable[pl.DataFrame], upto: Position, snapshot: bool = False) -> int:
+    def append(
+        self, events: Iterable[pl.DataFrame], upto: Position, after: Position | None, snapshot: bool = False
+    ) -> int:
         """Add all events and the position they reach in one commit; returns its version.
 
-        `events` may be endless for memory: files are written as they come, the commit is at the end.
+        `after` is the log's position that the events continue from (None for its snapshot): a log that is elsewhere
+        by now was written by somebody else. `events` may be endless for memory: files are written as they come,
+        the commit is at the end. An error that `events` raises passes through, and nothing is committed.
         """
         table = self._required()
+        if self.position() != after:
+            raise Unavailable(f"{_MEANWHILE} {self.path}; run again")
+        properties = CommitProperties(
+            custom_metadata={"cdc.position": self.format(upto), "cdc.snapshot": str(snapshot).lower()},
+            app_transactions=[Transaction(_AT, upto.at), Transaction(_ORDINAL, upto.ordinal)],
+            max_commit_retries=0,
+        )
         schema = pa.schema(table.schema().to_arrow())
-        frames = iter(events)
-        first = next(frames, None)
-        batches = _batches(chain([first], frames), schema) if first is not None else iter(())
+        batches = _Batches(events, schema)
         try:
             write_deltalake(
                 table,
                 pa.RecordBatchReader.from_batches(schema, batches),
                 mode="append",
                 writer_properties=_WRITER,
-                commit_properties=CommitProperties(
-                    custom_metadata={"cdc.position": self.format(upto), "cdc.snapshot": str(snapshot).lower()},
-                    app_transactions=[Transaction(_AT, upto.at), Transaction(_ORDINAL, upto.ordinal)],
-                    max_commit_retries=0,
-                ),
+                commit_properties=properties,
             )
         except CommitFailedError as error:
-            self._table = None
-            raise Unavailable(f"somebody else wrote to the change log at {self.path} meanwhile; run again") from error
-        except OSError as error:
-            self._table = None
+            raise Unavailable(f"{_MEANWHILE} {self.path}; run again") from error
+        except (OSError, DeltaError) as error:
+            if batches.failure is not None:
+                raise batches.failure from None
             raise Unavailable(f"cannot write the change log at {self.path}: {_reason(error)}") from error
+        finally:
+            self._table = None
         return self.version()
 
-    def advance(self, upto: Position) -> int:
-        """Record that there was nothing for this table up to `upto`: a commit without files."""
-        return self.append([], upto)
+    def advance(self, upto: Position, after: Position) -> int:
+        """Record that there was nothing for this table from `after` up to `upto`: a commit without files."""
+        return self.append([], upto, after)
 
     # --- reading -------------------------------------------------------------------------------------------------
 
@@ -247,9 +254,22 @@ class ChangeLog:
         return self._table
 
 
-def _batches(frames: Iterable[pl.DataFrame], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    for frame in frames:
-        yield from frame.to_arrow().cast(schema).to_batches()
+class _Batches:
+    """Frames as Arrow batches of the log's schema. Keeps the error that stopped them: the writer, which pulls them
+    from another thread, passes on only its text."""
+
+    def __init__(self, frames: Iterable[pl.DataFrame], schema: pa.Schema) -> None:
+        self._frames = frames
+        self._schema = schema
+        self.failure: BaseException | None = None
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        try:
+            for frame in self._frames:
+                yield from frame.to_arrow().cast(self._schema).to_batches()
+        except BaseException as error:
+            self.failure = error
+            raise
 
 
 def _reason(error: BaseException) -> str:

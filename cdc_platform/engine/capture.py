@@ -102,7 +102,7 @@ def _snapshot(
             try:
                 log.create(shapes[table], origin, binlog_base)
                 rows = _snapshot_events(snapshot, table, origin, done, progress)
-                log.append(rows, snapshot.position, snapshot=True)
+                log.append(rows, snapshot.position, after=None, snapshot=True)
             except CdcError as error:
                 done.failures[table] = error
 
@@ -166,7 +166,7 @@ def _append(feed: Feed, batches: list[ChangeBatch], position: Position, upto: Po
     for batch in new:
         if batch.schema.row_type != shape.row_type:
             raise SchemaConflict(_shape_changed(shape, batch.schema, batch.frame["lsn"][0]))
-    log.append((events(b, origin, _SCHEMA_VERSION, captured_at, snapshot=False) for b in new), upto)
+    log.append((events(b, origin, _SCHEMA_VERSION, captured_at, snapshot=False) for b in new), upto, position)
     return sum(len(batch) for batch in new)
 
 
@@ -191,7 +191,7 @@ def _advance(feed: Feed, positions: dict[TableName, Position], upto: Position, b
     """Record `upto` in the logs that are more than `behind` bytes short of it and had no change up to there."""
     for table, position in positions.items():
         if position < upto and upto.at - position.at >= behind:
-            feed.logs[table].advance(upto)
+            feed.logs[table].advance(upto, position)
             positions[table] = upto
 
 

@@ -117,7 +117,9 @@ def format_position(position: Position, binlog_base: str | None) -> str:
 
 def parse_position(text: str) -> Position:
     """The inverse of `format_position`, either form."""
-    ordinal = int(text.rpartition("#")[2]) if "#" in text else 0
-    plain = text.partition("#")[0]
+    plain, _, suffix = text.partition("#")
+    if suffix and not suffix.isdecimal():
+        raise ConfigError(f"'{text}' is no position; behind # there is a number")
+    ordinal = int(suffix or 0)
     at = parse_lsn(plain) if _LSN.fullmatch(plain) else parse_binlog(plain)[1]
     return Position(at, ordinal)
