@@ -14,14 +14,14 @@ import polars as pl
 from cdc_platform.mock_data.sampling import YEAR, Ints, between, epoch, labels, seconds_of, some, timestamps
 
 TYPES = {"sale": 0.5, "purchase": 0.3, "return": 0.1, "adjustment": 0.1}
-PRODUCT_COLUMNS = ("product_id", "created_at")
+MOVED: dict[str, pl.DataType] = {"product_id": pl.Int32(), "created_at": pl.Datetime("us")}
 """What of the products `inventory` needs to know."""
 
 _NOTES = pl.Series(["Cycle count", "Regular delivery", "Damaged box", "Customer changed mind", "Moved between shelves"])
 
 
 def inventory(rng: np.random.Generator, count: int, now: datetime, products: pl.DataFrame, orders: int) -> pl.DataFrame:
-    """`count` movements numbered from 1, in the table's column order, of `products` (PRODUCT_COLUMNS).
+    """`count` movements numbered from 1, in the table's column order, of `products` (MOVED).
 
     Dates are uniform over the year before `now`, or since the product's creation. Sales and returns refer to an
     order from 1 to `orders`, where there are any.

@@ -6,14 +6,16 @@ parameter that JSON_TABLE unfolds (30,000 rows/s). Every error leaves as one of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from tempfile import NamedTemporaryFile
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
+import numpy as np
 import polars as pl
 import pymysql
+from numpy.typing import NDArray
 from pymysql.connections import Connection as PyMySQLConnection
 from pymysql.constants import ER
 from pymysql.cursors import Cursor, SSCursor
@@ -26,6 +28,10 @@ Connection: TypeAlias = "PyMySQLConnection[Cursor]"
 
 TABLES = ("products", "inventory_transactions")
 
+T = TypeVar("T")
+
+_TRIES = 5
+_IN_THE_WAY = (ER.LOCK_DEADLOCK, ER.LOCK_WAIT_TIMEOUT)
 _FILE_ROWS = 200_000
 _JSON_ROWS = 1_000
 _FETCH_ROWS = 50_000
@@ -74,6 +80,8 @@ def create_tables(connected: Connection) -> None:
     """
     with connected.cursor() as cursor:
         cursor.execute("select get_lock(%s, 3600)", (_SEED_LOCK,))
+        if not single(cursor):
+            raise Unavailable("another `cdc seed` is at work on MySQL for an hour: wait for it or end it")
         for statement in files(__package__).joinpath("mysql.sql").read_text().split(";"):
             if statement.strip():
                 cursor.execute(statement)
@@ -109,7 +117,9 @@ def json_rows(rows: pl.DataFrame) -> str:
     return f"json_table(%s, '$[*]' columns ({fields})) given"
 
 
-def read(connected: Connection, query: str, schema: dict[str, Any], values: Sequence[object] = ()) -> pl.DataFrame:
+def read(
+    connected: Connection, query: str, schema: Mapping[str, pl.DataType], values: Sequence[object] = ()
+) -> pl.DataFrame:
     """The query's rows, columns typed by `schema`. For keys and the like: 300,000 rows/s."""
     parts = [pl.DataFrame(schema=schema)]
     with connected.cursor(SSCursor) as cursor:
@@ -117,6 +127,27 @@ def read(connected: Connection, query: str, schema: dict[str, Any], values: Sequ
         while fetched := cursor.fetchmany(_FETCH_ROWS):
             parts.append(pl.DataFrame(fetched, schema=schema, orient="row"))
     return pl.concat(parts)
+
+
+def keys(connected: Connection, table: str, key: str) -> NDArray[np.int64]:
+    """All keys, ascending."""
+    query = f"select {quoted(key)} from {quoted(table)} order by 1"
+    return read(connected, query, {key: pl.Int64()})[key].to_numpy()
+
+
+def transact(connected: Connection, work: Callable[[], T]) -> T:
+    """Do the work in one transaction; once more, a few times, where another session was in its way."""
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            result = work()
+            connected.commit()
+        except pymysql.err.OperationalError as error:
+            if error.args[0] not in _IN_THE_WAY or not tries_left:
+                raise
+            connected.rollback()
+        else:
+            return result
+    raise AssertionError
 
 
 def quoted(name: str) -> str:

@@ -23,7 +23,12 @@ from cdc_platform.mock_data.sampling import (
 
 STATUSES = {"delivered": 0.30, "shipped": 0.25, "processing": 0.20, "pending": 0.15, "cancelled": 0.10}
 PAYMENT_METHODS = {"credit_card": 0.50, "paypal": 0.30, "debit_card": 0.15, "other": 0.05}
-CUSTOMER_COLUMNS = ("customer_id", "registration_date", *ADDRESS_COLUMNS, "country")
+BUYERS: dict[str, pl.DataType] = {
+    "customer_id": pl.Int32(),
+    "registration_date": pl.Datetime("us"),
+    **{name: pl.String() for name in ADDRESS_COLUMNS},
+    "country": pl.String(),
+}
 """What of the customers `orders` needs to know."""
 
 _NOTES = pl.Series(
@@ -41,7 +46,7 @@ _NOTES = pl.Series(
 
 
 def orders(rng: np.random.Generator, pools: People, count: int, now: datetime, customers: pl.DataFrame) -> pl.DataFrame:
-    """`count` orders numbered from 1, in the table's column order, of `customers` (CUSTOMER_COLUMNS, any order).
+    """`count` orders numbered from 1, in the table's column order, of `customers` (BUYERS, any order).
 
     Order dates are drawn first, uniform over the two years before `now` (or since the first registration, where
     that is later); each date then takes its customer uniformly from those registered by then. So the dates keep
@@ -70,7 +75,7 @@ def orders(rng: np.random.Generator, pools: People, count: int, now: datetime, c
 
 
 def describe(rng: np.random.Generator, pools: People, buyers: pl.DataFrame) -> pl.DataFrame:
-    """An order of each buyer (CUSTOMER_COLUMNS without the date), all but its number and times."""
+    """An order of each buyer (BUYERS), all but its number and times."""
     count = len(buyers)
     amount = clipped_normal(rng, 150, 100, 10, 2_000, count)
     return pl.DataFrame(

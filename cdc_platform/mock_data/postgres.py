@@ -6,15 +6,18 @@ table's own row type. Every error leaves as one of the platform's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from io import BytesIO
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
+import numpy as np
 import polars as pl
 import psycopg2
+from numpy.typing import NDArray
 from psycopg2 import errorcodes, sql
+from psycopg2.errors import DeadlockDetected, LockNotAvailable, SerializationFailure, UndefinedColumn
 from psycopg2.extensions import connection
 
 from cdc_platform.engine.progress import Progress, silent
@@ -25,6 +28,11 @@ Connection: TypeAlias = connection
 
 TABLES = ("customers", "orders", "cdc_schema_evolution_test")
 
+T = TypeVar("T")
+
+_TRIES = 5
+# A changed column is a table that somebody altered between two statements.
+_IN_THE_WAY = (DeadlockDetected, SerializationFailure, LockNotAvailable, UndefinedColumn)
 _CHUNK = 200_000
 _SETTINGS = "-c timezone=UTC -c datestyle=ISO -c client_min_messages=error"
 _SEED_LOCK = 4_707_360_141
@@ -59,17 +67,24 @@ def connect(endpoint: Endpoint) -> Iterator[Connection]:
         opened.close()
 
 
-def create_tables(connected: Connection) -> None:
-    """Create what is missing of the source tables; what is there stays as it is.
+def create_tables(connected: Connection) -> bool:
+    """Create what is missing of the source tables, and say whether anything was; what is there stays as it is.
 
-    Until the connection closes nobody else seeds: whoever tries waits, and then finds full tables.
+    Until the transaction ends nobody else seeds: whoever tries waits, and then finds full tables.
     """
     with connected.cursor() as cursor:
-        cursor.execute("select pg_advisory_lock(%s)", (_SEED_LOCK,))
+        cursor.execute("select pg_advisory_xact_lock(%s)", (_SEED_LOCK,))
         cursor.execute("select to_regclass(name) is null from unnest(%s) name", (list(TABLES),))
-        if any(missing for (missing,) in cursor.fetchall()):
+        missing = any(absent for (absent,) in cursor.fetchall())
+        if missing:
             cursor.execute(files(__package__).joinpath("postgres.sql").read_text())
-    connected.commit()
+    return missing
+
+
+def create_indexes(connected: Connection) -> None:
+    """The indexes and the foreign key of tables that `create_tables` made."""
+    with connected.cursor() as cursor:
+        cursor.execute(files(__package__).joinpath("postgres_indexes.sql").read_text())
 
 
 def count(connected: Connection, table: str) -> int:
@@ -129,7 +144,7 @@ def continue_after(connected: Connection, table: str, key: str) -> None:
         cursor.execute(sql.SQL("analyze {}").format(sql.Identifier(table)))
 
 
-def read(connected: Connection, query: str, schema: dict[str, Any]) -> pl.DataFrame:
+def read(connected: Connection, query: str, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
     """The query's rows, columns typed by `schema`; a million of them take a second."""
     buffer = BytesIO()
     with connected.cursor() as cursor:
@@ -138,6 +153,35 @@ def read(connected: Connection, query: str, schema: dict[str, Any]) -> pl.DataFr
         return pl.DataFrame(schema=schema)
     buffer.seek(0)
     return pl.read_csv(buffer, has_header=False, schema=schema)
+
+
+def fetch(
+    cursor: Any, query: str | sql.Composable, values: Sequence[object], schema: Mapping[str, pl.DataType]
+) -> pl.DataFrame:
+    """The rows of a statement with parameters: some thousands, as they pass through Python."""
+    cursor.execute(query, values)
+    return pl.DataFrame(cursor.fetchall(), schema=dict(schema), orient="row")
+
+
+def keys(connected: Connection, table: str, key: str) -> NDArray[np.int64]:
+    """All keys, ascending."""
+    name, of = (sql.Identifier(it).as_string(connected) for it in (key, table))
+    return read(connected, f"select {name} from {of} order by 1", {key: pl.Int64()})[key].to_numpy()
+
+
+def transact(connected: Connection, work: Callable[[], T]) -> T:
+    """Do the work in one transaction; once more, a few times, where another session was in its way."""
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            result = work()
+            connected.commit()
+        except _IN_THE_WAY:
+            connected.rollback()
+            if not tries_left:
+                raise
+        else:
+            return result
+    raise AssertionError
 
 
 def missing_tables(table: str) -> ConfigError:

@@ -1,4 +1,5 @@
 -- The Postgres source tables. Every change carries the whole old row: replica identity full.
+-- Indexes and the foreign key are made when the tables are full: see postgres_indexes.sql.
 
 create table if not exists customers (
     customer_id serial primary key,
@@ -17,13 +18,11 @@ create table if not exists customers (
     customer_tier varchar(20),
     lifetime_value numeric(12, 2) default 0.00
 );
-create index if not exists customers_last_updated_idx on customers (last_updated);
-create index if not exists customers_is_active_idx on customers (is_active);
 alter table customers replica identity full;
 
 create table if not exists orders (
     order_id serial primary key,
-    customer_id integer not null references customers (customer_id),
+    customer_id integer not null,
     order_date timestamp not null,
     order_status varchar(50) not null,
     total_amount numeric(12, 2) not null,
@@ -32,10 +31,6 @@ create table if not exists orders (
     order_notes text,
     last_updated timestamp not null
 );
-create index if not exists orders_customer_id_idx on orders (customer_id);
-create index if not exists orders_order_date_idx on orders (order_date);
-create index if not exists orders_order_status_idx on orders (order_status);
-create index if not exists orders_shipping_address_idx on orders using gin (shipping_address);
 alter table orders replica identity full;
 
 create table if not exists cdc_schema_evolution_test (

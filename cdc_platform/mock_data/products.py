@@ -150,6 +150,12 @@ def describe(rng: np.random.Generator, pools: Catalogue, count: int) -> pl.DataF
     )
 
 
+def category_codes(names: pl.Series) -> Ints:
+    """Indices into CATEGORIES; a category that is not among them is priced like the first."""
+    known = {category.name: code for code, category in enumerate(CATEGORIES)}
+    return names.replace_strict(known, default=0, return_dtype=pl.Int64).to_numpy()
+
+
 def draw_prices(rng: np.random.Generator, categories: Ints) -> Ints:
     """Cents, log-uniform within the category's bounds."""
     low, high = np.log(np.array([category.prices for category in CATEGORIES], dtype=np.float64)).T

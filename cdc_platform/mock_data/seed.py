@@ -4,9 +4,9 @@ A table that holds rows is left as it is. It may be captured already, and trunca
 its pipeline; so seeding twice is seeding once, and the demo can be run again on what it left behind. Fresh data
 comes from a fresh database (`cdc down`, remove CDC_HOME, `cdc up`).
 
-Each table is filled in one transaction, parents first. A seeding that was cut short therefore leaves tables that
-are full or empty, and the next one fills the empty ones: orders for the customers that are there, movements for
-the products that are there.
+Postgres is created and filled in one transaction, MySQL in one for each table. A seeding that was cut short
+therefore leaves tables that are full, empty or missing, and the next one fills them: orders for the customers
+that are there, movements for the products that are there.
 
 The same seed, sizes and reference time give the same rows. Dates are relative to the reference time, which is the
 start of the present UTC day unless given: two seedings of one day agree without a word about time.
@@ -27,21 +27,13 @@ from cdc_platform.mock_data import mysql, postgres
 from cdc_platform.mock_data.customers import customers
 from cdc_platform.mock_data.endpoint import Endpoint
 from cdc_platform.mock_data.evolution import evolution_rows
-from cdc_platform.mock_data.inventory import inventory
-from cdc_platform.mock_data.orders import orders
-from cdc_platform.mock_data.people import ADDRESS_COLUMNS, people
+from cdc_platform.mock_data.inventory import MOVED, inventory
+from cdc_platform.mock_data.orders import BUYERS, orders
+from cdc_platform.mock_data.people import people
 from cdc_platform.mock_data.products import catalogue, products
 from cdc_platform.mock_data.sampling import generator
 
 log = logging.getLogger(__name__)
-
-_BUYERS = {
-    "customer_id": pl.Int32,
-    "registration_date": pl.Datetime("us"),
-    **dict.fromkeys(ADDRESS_COLUMNS, pl.String),
-    "country": pl.String,
-}
-_PRODUCTS = {"product_id": pl.Int32, "created_at": pl.Datetime("us")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +71,11 @@ def seed(
     """
     plan = _Plan(sizes, seed, now or start_of_day(), progress)
     with postgres.connect(postgres_at) as connected:
-        postgres.create_tables(connected)
+        created = postgres.create_tables(connected)
         rows = _fill_postgres(connected, plan)
+        if created:
+            postgres.create_indexes(connected)
+        connected.commit()
         last_order = postgres.highest(connected, "orders", "order_id")
     with mysql.connect(mysql_at) as connection:
         mysql.create_tables(connection)
@@ -106,7 +101,7 @@ def _fill_postgres(connected: postgres.Connection, plan: _Plan) -> dict[str, int
 
     def make_orders() -> pl.DataFrame:
         # Read back rather than remembered: they may be those of an earlier day's seeding, or changed since.
-        buyers = postgres.read(connected, f"select {', '.join(_BUYERS)} from customers", _BUYERS)
+        buyers = postgres.read(connected, f"select {', '.join(BUYERS)} from customers", BUYERS)
         if buyers.is_empty():
             raise ConfigError("orders need customers: seed with --customers 1 or more")
         return orders(plan.rng("orders"), people(plan.seed), sizes.orders, now, buyers)
@@ -127,7 +122,6 @@ def _fill_postgres(connected: postgres.Connection, plan: _Plan) -> dict[str, int
             postgres.copy(connected, table, make(), plan.progress)
             postgres.continue_after(connected, table, key)
             rows[table] = size
-        connected.commit()
     return rows
 
 
@@ -138,7 +132,7 @@ def _fill_mysql(connected: mysql.Connection, plan: _Plan, last_order: int) -> di
         return products(plan.rng("products"), catalogue(plan.seed), sizes.products, now)
 
     def make_inventory() -> pl.DataFrame:
-        moved = mysql.read(connected, "select product_id, created_at from products", _PRODUCTS)
+        moved = mysql.read(connected, "select product_id, created_at from products", MOVED)
         if moved.is_empty():
             raise ConfigError("inventory needs products: seed with --products 1 or more")
         return inventory(plan.rng("inventory"), sizes.inventory, now, moved, last_order)
