@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from cdc_platform.config.pipeline import PipelineConfig
+from cdc_platform.config.pipeline import DestinationConfig, PipelineConfig
 from cdc_platform.errors import CdcError, ConfigError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
@@ -105,30 +105,31 @@ def _pipelines(file: Path, document: object, environment: Mapping[str, str]) -> 
 
 def _split(file: Path, config: PipelineConfig) -> Iterator[Pipeline]:
     """One pipeline a table. Of several tables, each gets a folder of its own below `path` (or `{table}` in it)."""
-    tables = config.source.tables
-    for table in tables:
-        destination = config.destination
-        suffix = ""
-        if len(tables) > 1:
-            suffix = f".{table.name}"
-            plain = table.name.replace(".", "_")
-            if destination.type == "iceberg":
-                namespace = (destination.table or "cdc.{table}").replace("{table}", plain)
-                if namespace == destination.table:
-                    raise ConfigError(f"{file}: destination.table: with several tables, write 'namespace.{{table}}'")
-                destination = dataclasses.replace(destination, table=namespace)
-            else:
-                path = destination.path
-                path = path.replace("{table}", plain) if "{table}" in path else f"{path.rstrip('/')}/{plain}"
-                destination = dataclasses.replace(destination, path=path)
+    for table in config.source.tables:
+        several = len(config.source.tables) > 1
         yield Pipeline(
-            id=config.pipeline_id + suffix,
+            id=f"{config.pipeline_id}.{table.name}" if several else config.pipeline_id,
             group=config.pipeline_id,
             file=file,
             config=dataclasses.replace(
-                config, source=dataclasses.replace(config.source, tables=[table]), destination=destination
+                config,
+                source=dataclasses.replace(config.source, tables=[table]),
+                destination=_place(file, config.destination, table.name.replace(".", "_"), several),
             ),
         )
+
+
+def _place(file: Path, destination: DestinationConfig, table: str, several: bool) -> DestinationConfig:
+    """The destination of one table."""
+    if destination.type == "iceberg":
+        identifier = destination.table or "cdc.{table}"
+        if several and "{table}" not in identifier:
+            raise ConfigError(f"{file}: destination.table: with several tables, write 'namespace.{{table}}'")
+        return dataclasses.replace(destination, table=identifier.replace("{table}", table))
+    path = destination.path
+    if several and "{table}" not in path:
+        path = f"{path.rstrip('/')}/{{table}}"
+    return dataclasses.replace(destination, path=path.replace("{table}", table))
 
 
 def _check_unique(pipelines: Sequence[Pipeline]) -> None:
