@@ -117,6 +117,18 @@ def json_rows(rows: pl.DataFrame) -> str:
     return f"json_table(%s, '$[*]' columns ({fields})) given"
 
 
+def update(cursor: Cursor, table: str, key: str, rows: pl.DataFrame, assignments: str) -> None:
+    """Change the rows that share a key with `rows`, whose other columns the assignments may use.
+
+    The short side leads the join, whatever the optimiser thinks.
+    """
+    same_key = f"{quoted(table)}.{quoted(key)} = given.{quoted(key)}"
+    cursor.execute(
+        f"update {json_rows(rows)} straight_join {quoted(table)} on {same_key} set {assignments}",
+        (rows.write_json(),),
+    )
+
+
 def read(
     connected: Connection, query: str, schema: Mapping[str, pl.DataType], values: Sequence[object] = ()
 ) -> pl.DataFrame:

@@ -78,7 +78,7 @@ class Warehouse:
             )
             outcome = _count(Outcome(), "inventory_transactions", "INSERT", cursor)
             changes = moved.select("product_id", "quantity_change")
-            self._update(cursor, changes, "quantity_in_stock = coalesce(quantity_in_stock, 0) + quantity_change")
+            _update(cursor, changes, "quantity_in_stock = coalesce(quantity_in_stock, 0) + quantity_change")
             return _count(outcome, "products", "UPDATE", cursor)
 
     def change_prices(self, count: int) -> Outcome:
@@ -92,7 +92,7 @@ class Warehouse:
             changes = held.select(
                 "product_id", money(prices, 10).alias("new_price"), money(costs, 10).alias("new_cost")
             )
-            self._update(cursor, changes, "price = new_price, cost = new_cost")
+            _update(cursor, changes, "price = new_price, cost = new_cost")
             return _count(Outcome(), "products", "UPDATE", cursor)
 
     def switch_products(self, count: int) -> Outcome:
@@ -101,7 +101,7 @@ class Warehouse:
             held = self._lock(cursor, count, "1", pl.Int64())
             if held.is_empty():
                 return Outcome()
-            self._update(cursor, held, "is_discontinued = 1 - coalesce(is_discontinued, 0)")
+            _update(cursor, held, "is_discontinued = 1 - coalesce(is_discontinued, 0)")
             return _count(Outcome(), "products", "UPDATE", cursor)
 
     def note_movements(self, count: int) -> Outcome:
@@ -143,13 +143,9 @@ class Warehouse:
         )
         return pl.DataFrame(list(cursor.fetchall()), schema=schema, orient="row")
 
-    def _update(self, cursor: Cursor, changes: pl.DataFrame, assignments: str) -> None:
-        """Change the products named by product_id. The short side leads the join, whatever the optimiser thinks."""
-        cursor.execute(
-            f"update {mysql.json_rows(changes)} straight_join products on products.product_id = given.product_id"
-            f" set {assignments}, updated_at = utc_timestamp()",
-            (changes.write_json(),),
-        )
+
+def _update(cursor: Cursor, changes: pl.DataFrame, assignments: str) -> None:
+    mysql.update(cursor, "products", "product_id", changes, f"{assignments}, updated_at = utc_timestamp()")
 
 
 def _within_stock(moved: pl.DataFrame, stock: pl.Series) -> pl.DataFrame:
