@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cdc_platform.errors import Unavailable
 from cdc_platform.servers.server import Progress
-from cdc_platform.servers.software import last_line
+from cdc_platform.servers.software import failure_in
 
 _QUIET = (
     "-q",
@@ -103,5 +103,5 @@ def _call(command: Sequence[str], folder: Path) -> str:
         check=False,
     )
     if done.returncode != 0:
-        raise _Failed(last_line(done.stdout))
+        raise _Failed(failure_in(done.stdout))
     return done.stdout

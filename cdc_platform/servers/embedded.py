@@ -7,8 +7,8 @@ A data folder goes through these steps, each of which a crash may follow:
     <name>/data                renamed into place: complete, with that password
 
 so a folder called `data` is whole and its password known. If the record is lost later, a new password is set.
-The two commands take one lock, so any number of them may run at once. Servers are found by the pid file in
-their data folder and believed only when the process is the right one (process.Mark).
+The two commands take one lock, so any number of them may run at once. What runs is never on record: a server is
+found by its command line (process.Mark), so there is nothing that a crash could leave wrong.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ import os
 import secrets
 import shutil
 import socket
-import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,14 +31,14 @@ from cdc_platform.errors import ConfigError, Unavailable
 from cdc_platform.servers.account import Account, account_for
 from cdc_platform.servers.mariadb import MariaDB
 from cdc_platform.servers.postgres import Postgres
-from cdc_platform.servers.process import is_running, read_pid, send, spawn, wait_gone
+from cdc_platform.servers.process import find, is_running, read_pid, send, spawn, wait_gone
 from cdc_platform.servers.server import Progress, Server
-from cdc_platform.servers.software import Software, last_line
+from cdc_platform.servers.software import Software, failure_in
 from cdc_platform.servers.state import LOOPBACK, ServerState, read_state, write_state
 
 START_SECONDS = 120.0  # recovery after a crash may take its time
 LOCK_SECONDS = 600.0  # another `up` may be downloading
-_ATTEMPTS = 5
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,20 +127,18 @@ def _alone(settings: Settings) -> Iterator[None]:
 
 
 def _pid(server: Server) -> int | None:
-    """The server's process, if it runs."""
+    """The server's process, if it runs: by its pid file, or one too young to have written that."""
     pid = read_pid(server.pid_file)
-    return pid if pid is not None and is_running(pid, server.mark) else None
+    return pid if pid is not None and is_running(pid, server.mark) else find(server.mark)
 
 
 def _start(server: Server, software: Software, settings: Settings, progress: Progress) -> ServerState:
     file = settings.server_file(server.name)
     log = settings.home / "logs" / f"{server.name}.log"
     state = read_state(file, server.scheme)
-    pid = _pid(server)
-    if pid is not None and state is not None:
-        _await_ready(server, pid, state.port)
+    if state is not None and _joined(server, state):
         return state
-    if pid is not None:
+    if (pid := _pid(server)) is not None:
         # Running under a password that nobody knows any more.
         _stop(server, pid)
     server.folder.mkdir(parents=True, exist_ok=True)
@@ -193,6 +190,8 @@ def _launch(
     progress: Progress,
 ) -> ServerState:
     for attempt in range(_ATTEMPTS):
+        if _joined(server, state):
+            return state
         if not _is_free(state.port):
             progress(f"{server.title}: port {state.port} is taken by another program; taking another")
             state = replace(state, port=_free_port())
@@ -206,33 +205,34 @@ def _launch(
             folder=server.folder,
             log=log,
         )
-        if _came_up(server, process, state.port):
+        if _becomes_ready(server, process.pid, state.port, lambda child=process: child.poll() is None):
             progress(f"{server.title}: running at {state.host}:{state.port}")
             return state
         # Ended at once: the port was taken in the meantime, or what a killed server leaves is still in use.
         time.sleep(0.2 * (attempt + 1))
-    words = last_line(log.read_bytes()[begin:].decode(errors="replace"))
+    words = failure_in(log.read_bytes()[begin:].decode(errors="replace"))
     raise Unavailable(f"{server.title} does not start: {words} (see {log})")
 
 
-def _came_up(server: Server, process: subprocess.Popen[bytes], port: int) -> bool:
+def _becomes_ready(server: Server, pid: int, port: int, is_alive: Callable[[], bool]) -> bool:
     """True once it accepts connections, False when it has ended. Raises Unavailable when neither happens."""
     deadline = time.monotonic() + START_SECONDS
-    while process.poll() is None:
-        if server.is_ready(process.pid, port):
+    while is_alive():
+        if server.is_ready(pid, port):
             return True
         if time.monotonic() > deadline:
-            raise Unavailable(f"{server.title} (process {process.pid}) is not ready after {START_SECONDS:.0f} s")
+            raise Unavailable(
+                f"{server.title} (process {pid}) is not ready after {START_SECONDS:.0f} s: "
+                "wait and try again, or 'cdc down' and 'cdc up'"
+            )
         time.sleep(0.02)
     return False
 
 
-def _await_ready(server: Server, pid: int, port: int) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not server.is_ready(pid, port):
-        if not is_running(pid, server.mark) or time.monotonic() > deadline:
-            raise Unavailable(f"{server.title} (process {pid}) runs but does not answer; try 'cdc down' and 'cdc up'")
-        time.sleep(0.02)
+def _joined(server: Server, state: ServerState) -> bool:
+    """Whether it runs already, possibly started a moment ago by an `up` that was killed."""
+    pid = _pid(server)
+    return pid is not None and _becomes_ready(server, pid, state.port, lambda: is_running(pid, server.mark))
 
 
 def _stop(server: Server, pid: int) -> None:

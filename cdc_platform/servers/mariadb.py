@@ -30,6 +30,8 @@ from cdc_platform.servers.state import LOOPBACK, ServerState
 OLDEST = (10, 6)
 PACKAGES = ("mariadb-server-core", "mariadb-client-core")
 
+_LOG_SIZE = "256M"
+
 SETTINGS: Mapping[str, str] = MappingProxyType(
     {
         "bind-address": LOOPBACK,
@@ -50,8 +52,8 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "sync-binlog": "1",
         "innodb-flush-log-at-trx-commit": "1",
         "innodb-buffer-pool-size": "384M",
-        # A bulk load fits the redo log without forced flushing.
-        "innodb-log-file-size": "512M",
+        # Room for a bulk load before pages must be flushed; written in full when the folder is made.
+        "innodb-log-file-size": _LOG_SIZE,
         "max-connections": "200",
         # One row of a wide table, or one bulk insert, is one packet.
         "max-allowed-packet": "64M",
@@ -126,7 +128,7 @@ class MariaDB:
                 f"--datadir={data}",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
-                "--skip-name-resolve",
+                f"--innodb-log-file-size={_LOG_SIZE}",
             ],
             software,
             data,
@@ -147,7 +149,8 @@ class MariaDB:
         program = [*account.prefix, str(software.program), "--no-defaults", f"--basedir={_base(software.program)}"]
         # Statements come through a pipe: nothing secret shows up in a process list. The binlog stays off: the
         # password's digest is nobody's change event.
-        options = [f"--datadir={data}", "--bootstrap", "--skip-log-bin", "--skip-networking", "--log-warnings=0"]
+        options = [f"--datadir={data}", "--bootstrap", "--skip-log-bin", "--log-warnings=0"]
+        options += [f"--innodb-log-file-size={_LOG_SIZE}"]
         run([*program, *options], software, data, ";\n".join(statements) + ";\n")
 
     def complete(self, data: Path) -> bool:

@@ -19,7 +19,7 @@ from cdc_platform.errors import Unavailable
 from cdc_platform.servers.account import Account
 from cdc_platform.servers.process import Mark, end_orphans
 from cdc_platform.servers.server import Progress
-from cdc_platform.servers.software import Software, last_line, run
+from cdc_platform.servers.software import Software, failure_in, run
 from cdc_platform.servers.state import LOOPBACK, USER, ServerState
 
 SETTINGS: Mapping[str, str] = MappingProxyType(
@@ -39,7 +39,7 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "fsync": "on",
         "full_page_writes": "on",
         "synchronous_commit": "on",
-        "max_wal_size": "4GB",
+        "max_wal_size": "2GB",
         "checkpoint_timeout": "15min",
         "shared_buffers": "256MB",
         "maintenance_work_mem": "128MB",
@@ -138,7 +138,7 @@ class Postgres:
         options = [f"-c{key}={value}" for key, value in SETTINGS.items() if key.startswith("log_min")]
         output = run([*single, *options, "postgres"], software, data, ";\n\n".join(statements) + ";\n\n")
         if any("ERROR" in line and "already exists" not in line for line in output.splitlines()):
-            raise Unavailable(f"Postgres could not be set up in {data}: {last_line(output)}")
+            raise Unavailable(f"Postgres could not be set up in {data}: {failure_in(output)}")
 
     def complete(self, data: Path) -> bool:
         return (data / "PG_VERSION").exists() and (data / "global" / "pg_control").exists()
@@ -146,7 +146,7 @@ class Postgres:
     def before_start(self, stale: int | None) -> Mapping[str, str]:
         # After a kill -9 of the postmaster its backends end by themselves, a busy one only after its query;
         # Postgres refuses to start until they are gone.
-        end_orphans(self.data, "postgres", seconds=5.0)
+        end_orphans(self.data, "postgres", seconds=2.0)
         # A pid file naming a process that is not Postgres would stop the start. This variable (pg_ctl's own
         # means) tells it to disregard that pid while its check for shared memory in use stays in force.
         return {} if stale is None else {"PG_GRANDPARENT_PID": str(stale)}

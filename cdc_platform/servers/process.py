@@ -56,6 +56,14 @@ def is_running(pid: int, mark: Mark) -> bool:
     return mark.fits(_command_line(pid))
 
 
+def find(mark: Mark) -> int | None:
+    """A process that `mark` describes, whatever its pid (Linux only; None elsewhere)."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        if is_running(int(entry.name), mark):
+            return int(entry.name)
+    return None
+
+
 def send(pid: int, mark: Mark, number: signal.Signals) -> bool:
     """Signal the process if it is the one meant; False when it is not (any more)."""
     try:
@@ -92,9 +100,10 @@ def wait_gone(pid: int, mark: Mark, seconds: float) -> bool:
 def read_pid(file: Path) -> int | None:
     """The number in the first line of a pid file; None where there is no usable one."""
     try:
-        return int(file.read_text().split("\n", 1)[0])
+        pid = int(file.read_text().split("\n", 1)[0])
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
+    return pid if pid > 0 else None  # 0 and below would signal groups
 
 
 def end_orphans(folder: Path, program: str, seconds: float) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cdc_platform.errors import Unavailable
+
+_FAILURE = re.compile(r"(^E|\bFATAL|\bPANIC|\b[Ee]rror|\bERROR): *|\[ERROR\] *")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +41,15 @@ def run(command: Sequence[str], software: Software, folder: Path, text: str = ""
         check=False,
     )
     if done.returncode != 0:
-        raise Unavailable(f"{software.program.name} could not set up {folder}: {last_line(done.stdout)}")
+        raise Unavailable(f"{software.program.name} could not set up {folder}: {failure_in(done.stdout)}")
     return done.stdout
 
 
-def last_line(output: str) -> str:
-    """The last line that names a failure, or the last one at all."""
+def failure_in(output: str) -> str:
+    """What went wrong, in the program's own words: the first line that names a failure, else the last one."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    failures = [line for line in lines if any(word in line.lower() for word in ("error", "fatal", "panic"))]
-    return (failures or lines or ["it said nothing"])[-1]
+    for line in lines:
+        # Later ones are consequences. What stands before the word is a timestamp or the program's name.
+        if match := _FAILURE.search(line):
+            return line[match.end() :]
+    return lines[-1] if lines else "it said nothing"
