@@ -1,0 +1,76 @@
+"""The one factory: from pipelines to all of Dagster's definitions.
+
+Needs no server and no password: what is shown of tables before anything runs comes from change logs on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import TypeVar
+
+import dagster as dg
+
+from cdc_platform.config.load import Pipeline
+from cdc_platform.config.settings import Settings
+from cdc_platform.defs.captures import RESOURCE, captures_resource
+from cdc_platform.defs.change_logs import change_log_asset, source_spec
+from cdc_platform.defs.checks import destination_checks
+from cdc_platform.defs.destinations import destination_asset
+from cdc_platform.defs.installation import Installation
+from cdc_platform.defs.naming import CAPTURE_AND_APPLY, CHECKS, FlowAssets, name_flows
+from cdc_platform.defs.sensors import source_sensor
+from cdc_platform.defs.shapes import recorded_shape
+from cdc_platform.defs.tables import definition_of
+
+_Key = TypeVar("_Key", bound=Hashable)
+
+
+def build(settings: Settings, pipelines: Sequence[Pipeline], sensors_running: bool = False) -> dg.Definitions:
+    """Assets, checks, jobs, sensors and resources of the pipelines; raises ConfigError where names clash."""
+    installation = Installation(settings, tuple(pipelines))
+    flows = name_flows(pipelines)
+    checks = [made for flow in flows if (made := destination_checks(installation, flow))]
+    # Checks read whole tables: they have a job of their own.
+    keys = dict.fromkeys(key for flow in flows for key in (flow.change_log, flow.destination))
+    capture_and_apply = dg.define_asset_job(
+        CAPTURE_AND_APPLY,
+        dg.AssetSelection.assets(*keys).without_checks(),
+        description="Brings the changes of all sources into their change logs and from there into the destinations.",
+    )
+    compare = dg.define_asset_job(
+        CHECKS,
+        dg.AssetSelection.all_asset_checks(),
+        description="Compares every destination with its source at one source position.",
+    )
+    hourly = dg.ScheduleDefinition(name="hourly_checks", cron_schedule="0 * * * *", job_name=CHECKS)
+    return dg.Definitions(
+        assets=_assets(installation, flows),
+        asset_checks=checks,
+        jobs=[capture_and_apply, compare] if checks else [capture_and_apply],
+        schedules=[hourly] if checks else [],
+        sensors=[source_sensor(installation, mine, sensors_running) for mine in _grouped(flows, lambda f: f.label)],
+        resources={
+            RESOURCE: captures_resource(installation),
+            **{flow.resource: definition_of(flow.pipeline.config.destination) for flow in flows},
+        },
+        # Batches are small: a process a step would cost its start-up of three seconds each time.
+        executor=dg.in_process_executor,
+    )
+
+
+def _assets(installation: Installation, flows: Sequence[FlowAssets]) -> list[dg.AssetSpec | dg.AssetsDefinition]:
+    shapes = {flow.pipeline.id: recorded_shape(installation, flow.pipeline) for flow in flows}
+    tables = _grouped(flows, lambda flow: flow.change_log)
+    return [
+        *(source_spec(mine[0], shapes[mine[0].pipeline.id]) for mine in tables),
+        *(change_log_asset(installation, mine, shapes[mine[0].pipeline.id]) for mine in tables),
+        *(destination_asset(installation, flow, shapes[flow.pipeline.id]) for flow in flows),
+    ]
+
+
+def _grouped(flows: Sequence[FlowAssets], key: Callable[[FlowAssets], _Key]) -> list[list[FlowAssets]]:
+    """The flows by key, in the order in which the keys first come."""
+    groups: dict[_Key, list[FlowAssets]] = {}
+    for flow in flows:
+        groups.setdefault(key(flow), []).append(flow)
+    return list(groups.values())

@@ -1,0 +1,69 @@
+"""The checks of a destination against its source, as asset checks: row_count, checksum, lag and schema.
+
+The engine computes all of a pipeline at one source position; one op serves the four and gives out those asked for.
+They are not blocking: a destination is filled while its check is red, and `cdc check` is the command for CI.
+"""
+
+# Annotations are not postponed here: Dagster reads the context's type from them.
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from cdc_platform.defs.failures import RETRIES, failure
+from cdc_platform.defs.installation import Installation
+from cdc_platform.defs.naming import FlowAssets
+from cdc_platform.defs.progress import logged
+from cdc_platform.engine.check import check, enabled_checks
+from cdc_platform.quality.checks import ValidationType, Verdict
+
+_DESCRIPTIONS: dict[ValidationType, str] = {
+    "row_count": "As many rows as the source has, counted at one source position.",
+    "checksum": "The same rows as the source, by a digest of all cells at one source position.",
+    "lag": "The oldest change that is missing in the table is younger than the threshold.",
+    "schema": "The columns and types that the source's shape calls for.",
+}
+
+
+def destination_checks(installation: Installation, flow: FlowAssets) -> dg.AssetChecksDefinition | None:
+    """The pipeline's enabled checks; None where it has none."""
+    enabled = enabled_checks(flow.pipeline)
+    if not enabled:
+        return None
+
+    @dg.multi_asset_check(
+        name=f"check_{flow.resource}",
+        specs=[dg.AssetCheckSpec(kind, asset=flow.destination, description=_DESCRIPTIONS[kind]) for kind in enabled],
+        can_subset=True,
+        retry_policy=RETRIES,
+    )
+    def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        wanted = {key.name for key in context.selected_asset_check_keys}
+        settings, environment = installation.settings, installation.environment()
+        (done,) = check(settings, environment, installation.pipelines, [flow.pipeline], logged(context.log))
+        for verdict in done.verdicts:
+            if verdict.type in wanted:
+                yield check_result(flow.destination, verdict)
+        if done.error is not None:
+            raise failure(done.error)
+
+    return checks
+
+
+def check_result(asset: dg.AssetKey, verdict: Verdict) -> dg.AssetCheckResult:
+    """A verdict as Dagster has it; details that are numbers become numbers, which are plotted over time."""
+    metadata: dict[str, Any] = {
+        "expected": verdict.expected,
+        "actual": verdict.actual,
+        "duration_ms": verdict.duration_ms,
+        **verdict.details,
+    }
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=verdict.type,
+        passed=verdict.status == "PASS",
+        severity=dg.AssetCheckSeverity.WARN if verdict.status == "WARNING" else dg.AssetCheckSeverity.ERROR,
+        description=f"expected {verdict.expected}, found {verdict.actual}",
+        metadata=metadata,
+    )

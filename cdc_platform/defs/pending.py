@@ -1,0 +1,94 @@
+"""Is there anything to do for a source? Asked every few seconds, so it costs little and changes nothing.
+
+A server's log moves by itself while nobody writes to the followed tables, so its head only says that there may be
+something. What counts is a change of a followed table that its change log lacks. What is unfinished counts too: a
+table without a snapshot, a destination behind its change log, a log so far behind that the source keeps too much.
+
+`Seen` carries what was looked at from one look to the next: a change that had its run is no news at the next look,
+also when that run has failed. Trying failed runs again is the sensor's business.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from cdc_platform.engine.capture import IDLE_BYTES
+from cdc_platform.engine.feeds import Feed, Flow
+from cdc_platform.engine.lag import oldest_unapplied
+from cdc_platform.errors import NeedsPerson
+from cdc_platform.model.position import ORIGIN, Position
+from cdc_platform.model.schema import TableName
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Up to where a source's log was looked at, and the change logs' versions (by path) at that time."""
+
+    head: Position = ORIGIN
+    versions: Mapping[str, int] | None = None
+
+    def text(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def parse(cls, text: str | None) -> Seen:
+        """The inverse of `text`; without one, nothing was seen."""
+        stored = json.loads(text) if text else None
+        return cls(Position(**stored["head"]), stored["versions"]) if stored else cls()
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look found, in a few words each: new changes, and what else is unfinished."""
+
+    seen: Seen
+    changed: str | None = None
+    unfinished: str | None = None
+
+
+def look(feed: Feed, flows: Sequence[Flow], before: Seen) -> Look:
+    """What there is to do since `before`. Call it with the source's lock held, because it reads the source's log."""
+    seen = Seen(feed.source.head(), {str(log.path): log.version() for log in feed.logs.values()})
+    if seen == before:
+        return Look(seen)
+    positions = {table: log.position() for table, log in feed.logs.items()}
+    followed = {table: position for table, position in positions.items() if position is not None}
+    try:
+        changed = _changed(feed, followed, before.head, seen.head)
+        unfinished = _without_snapshot(positions) or _behind(flows) or _grown(followed, seen.head)
+    except NeedsPerson as error:
+        # A gap, a foreign server: a run shows it on the assets, in red.
+        return Look(seen, unfinished=str(error))
+    return Look(seen, changed, unfinished)
+
+
+def _changed(feed: Feed, followed: Mapping[TableName, Position], seen: Position, head: Position) -> str | None:
+    """A table with a change in [seen, head) that its log lacks."""
+    known = seen if seen <= head else ORIGIN  # a head behind what was seen is another server's
+    bounds = {table: max(position, known) for table, position in followed.items()}
+    start = min(bounds.values(), default=head)
+    for captured in feed.source.changes(list(bounds), start, head) if start < head else ():
+        for error in captured.failures.values():
+            raise error
+        for batch in captured.batches:
+            at, ordinal = batch.frame.select("at", "ordinal").row(-1)
+            if Position(at, ordinal) >= bounds[batch.schema.table]:
+                return f"changes of {batch.schema.table}"
+    return None
+
+
+def _without_snapshot(positions: Mapping[TableName, Position | None]) -> str | None:
+    fresh = [str(table) for table, position in positions.items() if position is None]
+    return f"no snapshot yet of {', '.join(fresh)}" if fresh else None
+
+
+def _behind(flows: Sequence[Flow]) -> str | None:
+    return next((f"{f.pipeline.id} is behind its change log" for f in flows if oldest_unapplied(f)), None)
+
+
+def _grown(followed: Mapping[TableName, Position], head: Position) -> str | None:
+    """Nothing for us in a long stretch: the logs must move along, or the source keeps all of it."""
+    behind = head.at - min((p.at for p in followed.values()), default=head.at)
+    return "the source's log has grown without changes of these tables" if behind >= IDLE_BYTES else None

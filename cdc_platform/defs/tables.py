@@ -1,0 +1,90 @@
+"""The platform's tables opened from Dagster, through the resources of dagster-deltalake and dagster-iceberg.
+
+Every destination is a resource of the definitions, named `<format>_<table>`, for assets of one's own as well.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import dagster as dg
+from dagster_deltalake import DeltaTableResource, LocalConfig
+from dagster_iceberg.config import IcebergCatalogConfig
+from dagster_iceberg.resource import IcebergTableResource
+
+from cdc_platform.config.pipeline import DestinationConfig
+from cdc_platform.engine.feeds import Flow
+
+TableResource = DeltaTableResource | IcebergTableResource
+_CELL_LENGTH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class TableFacts:
+    """What a table says of itself without a look at its rows. `version` counts commits (Iceberg: sequence number)."""
+
+    rows: int
+    version: int
+    location: str
+    snapshot: str | None = None
+
+
+def table_resource(destination: DestinationConfig) -> TableResource:
+    """The resource that opens a destination's table."""
+    if destination.type == "deltalake":
+        return DeltaTableResource(url=destination.path, storage_options=LocalConfig())
+    namespace, _, name = (destination.table or "").rpartition(".")
+    properties = catalog_properties(destination)
+    with warnings.catch_warnings():
+        # Its makers may still change it; the version is pinned.
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        return IcebergTableResource(
+            name="cdc", config=IcebergCatalogConfig(properties=properties), namespace=namespace, table=name
+        )
+
+
+def catalog_properties(destination: DestinationConfig) -> dict[str, str]:
+    path = destination.path
+    return {"type": "sql", "uri": f"sqlite:///{path}/catalog.db", "warehouse": f"file://{path}"}
+
+
+def definition_of(destination: DestinationConfig) -> dg.ResourceDefinition | TableResource:
+    """The resource as the definitions hold it.
+
+    Dagster shows a resource's configuration to everyone who sees its UI. A catalog that the pipeline configures may
+    hold a token or a key, so then it is bound as a ready object, of which Dagster records nothing.
+    """
+    resource = table_resource(destination)
+    return dg.ResourceDefinition.hardcoded_resource(resource) if destination.catalog else resource
+
+
+def facts(resource: TableResource) -> TableFacts:
+    """From the table's own metadata: files' row counts (Delta), the snapshot's summary (Iceberg)."""
+    if isinstance(resource, DeltaTableResource):
+        delta = resource.load()
+        counts = delta.get_add_actions(flatten=True).column("num_records").to_pylist()
+        return TableFacts(sum(counts), delta.version(), delta.table_uri)
+    iceberg = resource.load()
+    snapshot = iceberg.current_snapshot()
+    if snapshot is None:
+        return TableFacts(0, 0, iceberg.location())
+    rows = int((snapshot.summary and snapshot.summary["total-records"]) or 0)
+    return TableFacts(rows, snapshot.sequence_number or 0, iceberg.location(), str(snapshot.snapshot_id))
+
+
+def preview(flow: Flow, rows: int) -> dg.TableMetadataValue | None:
+    """The first rows that a reading of the destination gives, as text; None where there are none or none are wanted."""
+    for frame in flow.destination.scan() if rows else ():
+        if frame.height:
+            records = [
+                dg.TableRecord({name: _cell(value) for name, value in row.items()})
+                for row in frame.head(rows).iter_rows(named=True)
+            ]
+            return dg.MetadataValue.table(records)
+    return None
+
+
+def _cell(value: object) -> str:
+    text = "" if value is None else str(value)
+    return text if len(text) <= _CELL_LENGTH else f"{text[: _CELL_LENGTH - 1]}…"
