@@ -17,11 +17,13 @@ import os
 import secrets
 import shutil
 import socket
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -205,7 +207,7 @@ def _launch(
             folder=server.folder,
             log=log,
         )
-        if _becomes_ready(server, process.pid, state.port, lambda child=process: child.poll() is None):
+        if _becomes_ready(server, process.pid, state.port, partial(_lives, process)):
             progress(f"{server.title}: running at {state.host}:{state.port}")
             return state
         # Ended at once: the port was taken in the meantime, or what a killed server leaves is still in use.
@@ -227,6 +229,10 @@ def _becomes_ready(server: Server, pid: int, port: int, is_alive: Callable[[], b
             )
         time.sleep(0.02)
     return False
+
+
+def _lives(process: subprocess.Popen[bytes]) -> bool:
+    return process.poll() is None
 
 
 def _joined(server: Server, state: ServerState) -> bool:
