@@ -20,8 +20,8 @@ HOST = "127.0.0.1"
 USUAL_PORT = 3000
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Becomes `dagster dev`; returns an exit code only where it cannot."""
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Becomes `dagster dev`; exits with the error's code where it cannot."""
     parser = argparse.ArgumentParser(prog="python -m cdc_platform.defs.dev", description=__doc__)
     parser.add_argument("--port", type=int, help=f"of the UI; by default {USUAL_PORT}, or a free one when it is taken")
     parser.add_argument("--sensors", choices=["on", "off"], default="on", help="whether they run from the start")
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interrupted = end_interrupted_runs(home)
     except CdcError as error:
         print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        sys.exit(error.exit_code)
     if interrupted:
         print(f"{interrupted} interrupted run(s) of the last time marked as failed", file=sys.stderr)
     _become_dagster(options.port or free_port(USUAL_PORT), environment(settings, str(home), options.sensors))
@@ -72,4 +72,4 @@ def free_port(wanted: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

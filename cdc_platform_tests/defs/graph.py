@@ -43,3 +43,11 @@ def _lines(definitions: dg.Definitions) -> Iterator[str]:
         yield f"schedule {schedule.name}: {schedule.cron_schedule}, starts {schedule.job_name}, {status}"
     for name, resource in sorted((definitions.resources or {}).items()):
         yield f"resource {name}: {type(resource).__name__}"
+
+
+if __name__ == "__main__":
+    from pathlib import Path
+
+    from cdc_platform.definitions import defs
+
+    (Path(__file__).parent / "asset_graph.txt").write_text(graph_text(defs()))
