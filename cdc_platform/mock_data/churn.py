@@ -30,7 +30,7 @@ _FREE_CUSTOMERS = """
     where not exists (select from orders o where o.customer_id = c.customer_id) order by 1"""
 _FREE_PRODUCTS = """
     select product_id from products p
-    where not exists (select 1 from inventory_transactions i where i.product_id = p.product_id) order by 1"""
+    where not exists (select 1 from inventory_transactions i where i.product_id = p.product_id)"""
 _UPDATE_CUSTOMERS = """
     update customers c
     set customer_tier = new.customer_tier, lifetime_value = new.lifetime_value,
@@ -75,7 +75,7 @@ def churn_products(
     rng, amounts = generator(seed, "churn products"), _Amounts.of(changes)
     with mysql.connect(at) as connected, connected.cursor() as cursor:
         existing = mysql.keys(connected, "products", "product_id")
-        free = mysql.read(connected, _FREE_PRODUCTS, {"product_id": pl.Int64()})["product_id"].to_numpy()
+        free = mysql.integers(connected, _FREE_PRODUCTS, "product_id")["product_id"].to_numpy()
         connected.commit()
         made = products(rng, catalogue(seed), max(amounts.inserts, amounts.updates), datetime.now(UTC))
         sku = pl.col("sku") + "-" + pl.lit(Names().tag)

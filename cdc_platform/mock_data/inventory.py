@@ -11,24 +11,23 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
-from cdc_platform.mock_data.sampling import YEAR, Ints, between, epoch, labels, seconds_of, some, timestamps
+from cdc_platform.mock_data.sampling import YEAR, Ints, between, epoch, labels, some, timestamps
 
 TYPES = {"sale": 0.5, "purchase": 0.3, "return": 0.1, "adjustment": 0.1}
-MOVED: dict[str, pl.DataType] = {"product_id": pl.Int32(), "created_at": pl.Datetime("us")}
-"""What of the products `inventory` needs to know."""
 
 _NOTES = pl.Series(["Cycle count", "Regular delivery", "Damaged box", "Customer changed mind", "Moved between shelves"])
 
 
 def inventory(rng: np.random.Generator, count: int, now: datetime, products: pl.DataFrame, orders: int) -> pl.DataFrame:
-    """`count` movements numbered from 1, in the table's column order, of `products` (MOVED).
+    """`count` movements numbered from 1, in the table's column order, of `products`.
 
-    Dates are uniform over the year before `now`, or since the product's creation. Sales and returns refer to an
-    order from 1 to `orders`, where there are any.
+    The products are given by product_id and created_at (seconds since 1970). Dates are uniform over the year
+    before `now`, or since the product's creation. Sales and returns refer to an order from 1 to `orders`, where
+    there are any.
     """
     present = epoch(now)
     moved = products[rng.integers(0, len(products), count)]
-    opened = np.maximum(seconds_of(moved["created_at"]), present - round(YEAR))
+    opened = np.maximum(moved["created_at"].to_numpy(), present - round(YEAR))
     dates = between(rng, opened, np.maximum(opened, present), count)
     recorded = np.minimum(dates + between(rng, 0, 300, count), np.maximum(opened, present))
     return describe(rng, moved["product_id"], orders).select(

@@ -27,7 +27,7 @@ from cdc_platform.mock_data import mysql, postgres
 from cdc_platform.mock_data.customers import customers
 from cdc_platform.mock_data.endpoint import Endpoint
 from cdc_platform.mock_data.evolution import evolution_rows
-from cdc_platform.mock_data.inventory import MOVED, inventory
+from cdc_platform.mock_data.inventory import inventory
 from cdc_platform.mock_data.orders import BUYERS, orders
 from cdc_platform.mock_data.people import people
 from cdc_platform.mock_data.products import catalogue, products
@@ -132,7 +132,8 @@ def _fill_mysql(connected: mysql.Connection, plan: _Plan, last_order: int) -> di
         return products(plan.rng("products"), catalogue(plan.seed), sizes.products, now)
 
     def make_inventory() -> pl.DataFrame:
-        moved = mysql.read(connected, "select product_id, created_at from products", MOVED)
+        ages = "select product_id, timestampdiff(second, '1970-01-01', created_at) as created_at from products"
+        moved = mysql.integers(connected, ages, "product_id", "created_at")
         if moved.is_empty():
             raise ConfigError("inventory needs products: seed with --products 1 or more")
         return inventory(plan.rng("inventory"), sizes.inventory, now, moved, last_order)
