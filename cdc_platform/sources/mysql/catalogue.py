@@ -1,0 +1,162 @@
+"""What the server's information schema says: tables, columns, keys, collations, and its single-byte character sets.
+
+Read over a session of statements; everything is kept until `forget`, because a stream asks again for each table map.
+Layer: sources.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cdc_platform.errors import ConfigError, NotUnderstood
+from cdc_platform.model.schema import Column, TableName, TableSchema
+from cdc_platform.sources.mysql.connection import Session, quote
+from cdc_platform.sources.mysql.types import Declared, MySQLType, charset_name, from_declared
+from cdc_platform.sources.mysql.values import Codepage
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table as it is now: `types[i]` belongs to `schema.columns[i]`. `virtual` names columns that are computed
+    when read, `engine` is the storage engine.
+    """
+
+    schema: TableSchema
+    types: tuple[MySQLType, ...]
+    virtual: tuple[str, ...]
+    engine: str
+
+
+@dataclass(slots=True)
+class Catalogue:
+    """The information schema through one session, remembered."""
+
+    session: Session
+    _tables: dict[TableName, Table] = field(default_factory=dict)
+    _charsets: dict[int, str] = field(default_factory=dict)
+    _widths: dict[str, int] = field(default_factory=dict)
+    _codepages: dict[str, Codepage] = field(default_factory=dict)
+
+    def tables(self, names: Iterable[TableName]) -> Mapping[TableName, Table]:
+        """Those of these tables; a ConfigError names the first that is missing, NotUnderstood a column's odd type."""
+        wanted = list(dict.fromkeys(names))
+        unknown = [name for name in wanted if name not in self._tables]
+        if unknown:
+            self._tables |= self._read(unknown)
+        return {name: self._tables[name] for name in wanted}
+
+    def forget(self, table: TableName) -> None:
+        """Ask the server again when the table is next wanted."""
+        self._tables.pop(table, None)
+
+    def charset_of(self, collation: int) -> str:
+        """The character set of a collation's number, empty when the server knows no such collation."""
+        if not self._charsets:
+            self._charsets = {int(number): charset_name(str(name)) for number, name in self._collations()}
+        return self._charsets.get(collation, "")
+
+    def character_bytes(self, charset: str) -> int:
+        """The most bytes that one character takes."""
+        if not self._widths:
+            rows = self.session.rows("select character_set_name, maxlen from information_schema.character_sets")
+            self._widths = {charset_name(str(name)): int(width) for name, width in rows}
+        return self._widths.get(charset, 1)
+
+    def codepage(self, charset: str) -> Codepage | None:
+        """The 256 characters of a single-byte character set, as the server itself converts them; else None."""
+        if self.character_bytes(charset) != 1 or not charset.isalnum():
+            return None
+        if charset not in self._codepages:
+            each = ", ".join(f"hex(convert(_{charset} x'{byte:02x}' using utf8mb4))" for byte in range(256))
+            (row,) = self.session.rows(f"select {each}")
+            self._codepages[charset] = [bytes.fromhex(str(text)) for text in row]
+        return self._codepages[charset]
+
+    def _collations(self) -> list[tuple[int, str]]:
+        """Newer MariaDB numbers its collations in another table than everyone else."""
+        columns = self.session.rows(
+            "select 1 from information_schema.columns where table_schema = 'information_schema'"
+            " and table_name = 'COLLATION_CHARACTER_SET_APPLICABILITY' and column_name = 'ID'"
+        )
+        rows = self.session.rows(
+            "select id, character_set_name from information_schema.collations where id is not null"
+        )
+        if columns:
+            rows += self.session.rows(
+                "select id, character_set_name from information_schema.collation_character_set_applicability"
+            )
+        return [(int(number), str(name)) for number, name in rows if number is not None]
+
+    def _read(self, names: Sequence[TableName]) -> dict[TableName, Table]:
+        places = ", ".join(["(%s, %s)"] * len(names))
+        wanted = [part for name in names for part in (name.schema, name.name)]
+        engines = {
+            TableName(str(schema), str(name)): (str(kind), str(engine or ""))
+            for schema, name, kind, engine in self.session.rows(
+                "select table_schema, table_name, table_type, engine from information_schema.tables"
+                f" where (table_schema, table_name) in ({places})",
+                wanted,
+            )
+        }
+        for name in names:
+            if name not in engines:
+                raise self._missing(name)
+            if "VIEW" in engines[name][0]:
+                raise ConfigError(f"{name} is a view; only tables have changes to capture")
+        keys = self.session.rows(
+            "select table_schema, table_name, column_name from information_schema.statistics"
+            f" where index_name = 'PRIMARY' and (table_schema, table_name) in ({places})"
+            " order by table_schema, table_name, seq_in_index",
+            wanted,
+        )
+        columns = self.session.rows(
+            "select table_schema, table_name, column_name, is_nullable, extra, data_type, column_type,"
+            " character_maximum_length, character_octet_length, numeric_precision, numeric_scale,"
+            " datetime_precision, character_set_name from information_schema.columns"
+            f" where (table_schema, table_name) in ({places}) order by table_schema, table_name, ordinal_position",
+            wanted,
+        )
+        return {
+            name: _table(
+                name,
+                [row[2:] for row in columns if (row[0], row[1]) == (name.schema, name.name)],
+                tuple(str(row[2]) for row in keys if (row[0], row[1]) == (name.schema, name.name)),
+                engines[name][1],
+            )
+            for name in names
+        }
+
+    def _missing(self, name: TableName) -> ConfigError:
+        rows = self.session.rows(
+            "select table_name from information_schema.tables where table_schema = %s", [name.schema]
+        )
+        near = difflib.get_close_matches(name.name, [str(row[0]) for row in rows], n=3)
+        hint = f"; did you mean {', '.join(near)}?" if near else "; check its name and that the user may select from it"
+        return ConfigError(f"there is no table {name}{hint}")
+
+
+def _table(name: TableName, rows: Sequence[Sequence[object]], key: tuple[str, ...], engine: str) -> Table:
+    columns, types, virtual = [], [], []
+    for column, nullable, extra, data_type, column_type, *sizes, charset in rows:
+        characters, octets, precision, scale, fraction = (None if size is None else int(str(size)) for size in sizes)
+        declared = Declared(
+            str(data_type), str(column_type), characters, octets, precision, scale, fraction,
+            None if charset is None else str(charset),
+        )  # fmt: skip
+        try:
+            kind = from_declared(declared)
+        except NotUnderstood as error:
+            raise NotUnderstood(
+                f"{name}, column {column}: {error}; leave the table out or change the column"
+            ) from error
+        columns.append(Column(str(column), kind.arrow, nullable == "YES", kind.declared))
+        types.append(kind)
+        if "VIRTUAL" in str(extra):
+            virtual.append(str(column))
+    return Table(TableSchema(name, tuple(columns), key), tuple(types), tuple(virtual), engine)
+
+
+def quoted(table: TableName) -> str:
+    return quote(table.schema, table.name)

@@ -1,0 +1,204 @@
+"""Connecting to MySQL and MariaDB, and the server's errors in the terms of the project's tree.
+
+PyMySQL does the handshake and the control plane. Nothing here knows a table. Layer: sources.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from socket import socket
+from typing import Any, cast
+
+import pymysql
+from pymysql.connections import Connection
+
+from cdc_platform.errors import CdcError, ConfigError, Gap, NeedsPerson, Unavailable
+
+_CONNECT_SECONDS = 10
+_SILENCE_SECONDS = 600  # the longest that a server may think before it sends a byte: a count of a large table
+_KEYS = {"host", "port", "database", "user", "password", "ssl"}
+
+_SIGN_IN = {1045, 1698, 1251, 2059}
+_NO_DATABASE = {1044, 1049}
+_NO_PRIVILEGE = {1142, 1143, 1227, 1370}
+_HOST_REFUSED = {1129, 1130}
+_NO_TABLE = {1051, 1146}
+_BINLOG_READ = 1236
+
+
+@dataclass(frozen=True, slots=True)
+class MySQLConnection:
+    """Where the server is and who we are there.
+
+    `ssl` is None (plain text), `required` (encrypted, the server's certificate is not checked), `verify` (checked
+    against the system's authorities) or the path of a file of authorities to check against.
+    """
+
+    host: str
+    port: int
+    database: str
+    user: str
+    password: str = field(repr=False)
+    ssl: str | None = None
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> MySQLConnection:
+        """From a pipeline's `source.connection`. Unknown, missing or ill-typed keys are ConfigErrors."""
+        unknown = sorted(set(values) - _KEYS)
+        missing = sorted(_KEYS - {"ssl", "port"} - set(values))
+        if unknown:
+            raise ConfigError(f"connection: unknown key '{unknown[0]}'; known are {', '.join(sorted(_KEYS))}")
+        if missing:
+            raise ConfigError(f"connection: '{missing[0]}' is missing; give {', '.join(sorted(_KEYS - {'ssl'}))}")
+        try:
+            port = int(values.get("port", 3306))
+        except (TypeError, ValueError) as error:
+            raise ConfigError("connection: 'port' must be a number") from error
+        mode = values.get("ssl")
+        return cls(
+            host=str(values["host"]),
+            port=port,
+            database=str(values["database"]),
+            user=str(values["user"]),
+            password=str(values["password"]),
+            ssl=None if mode in (None, "", False) else "required" if mode is True else str(mode),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.user}@{self.host}:{self.port}/{self.database}"
+
+
+def connect(target: MySQLConnection) -> Connection[Any]:
+    """A connection in autocommit mode, with names and texts in utf8mb4."""
+    with translated(target):
+        return pymysql.connect(
+            host=target.host,
+            port=target.port,
+            user=target.user,
+            password=target.password,
+            database=target.database,
+            charset="utf8mb4",
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_SILENCE_SECONDS,
+            write_timeout=_SILENCE_SECONDS,
+            autocommit=True,
+            ssl=_context(target.ssl),
+        )
+
+
+def _context(mode: str | None) -> ssl.SSLContext | None:
+    if mode is None:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=None if mode in ("required", "verify") else mode)
+    except OSError as error:
+        raise ConfigError(f"connection: the file of 'ssl', {mode}, cannot be read: {error.strerror}") from error
+    if mode == "required":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def raw_socket(connection: Connection[Any]) -> socket:
+    """The socket under a connection, for those who read packets themselves; PyMySQL has no public name for it."""
+    return cast("socket", vars(connection)["_sock"])
+
+
+@dataclass(slots=True)
+class Session:
+    """A connection for statements of a few rows."""
+
+    target: MySQLConnection
+    connection: Connection[Any]
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with translated(self.target), closing(self.connection.cursor()) as cursor:
+            cursor.execute(sql, tuple(parameters) or None)
+            return list(cursor.fetchall())
+
+    def named(self, sql: str) -> list[dict[str, Any]]:
+        """Rows by column name, in lower case: what SHOW statements return differs between servers in order only."""
+        with translated(self.target), closing(self.connection.cursor()) as cursor:
+            cursor.execute(sql)
+            names = [str(column[0]).lower() for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def run(self, sql: str) -> None:
+        self.rows(sql)
+
+    def variables(self, *names: str) -> dict[str, str]:
+        """The global variables of these names; those that the server does not have are left out."""
+        marks = ", ".join(["%s"] * len(names))
+        rows = self.rows(f"show global variables where variable_name in ({marks})", names)
+        return {str(name).lower(): str(value) for name, value in rows}
+
+    def alive(self) -> bool:
+        """Whether the server still answers."""
+        try:
+            self.connection.ping(reconnect=False)
+        except (pymysql.err.MySQLError, OSError, EOFError):
+            return False
+        return True
+
+    def close(self) -> None:
+        if self.connection.open:
+            self.connection.close()
+
+
+@contextmanager
+def session(target: MySQLConnection) -> Iterator[Session]:
+    opened = Session(target, connect(target))
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+@contextmanager
+def translated(target: MySQLConnection) -> Iterator[None]:
+    """Errors of PyMySQL and of the socket as those of the project."""
+    try:
+        yield
+    except pymysql.err.MySQLError as error:
+        code, text = (*error.args, "", "")[:2]
+        raise server_error(code if isinstance(code, int) else 0, str(text or code), target) from error
+    except (OSError, EOFError) as error:
+        raise Unavailable(f"MySQL at {target.host}:{target.port} cannot be reached: {error}") from error
+
+
+def server_error(code: int, text: str, target: MySQLConnection | None = None) -> CdcError:
+    """The error with the server's number `code` (https://mariadb.com/kb/en/mariadb-error-code-reference/)."""
+    at = f"MySQL at {target.host}:{target.port}" if target else "MySQL"
+    line = " ".join(text.split())
+    if code in _SIGN_IN:
+        return ConfigError(f"{at} refuses the user or password: {line}; correct user and password of the connection")
+    if code in _NO_DATABASE:
+        return ConfigError(f"{at}: {line}; correct 'database' of the connection, or grant the user access to it")
+    if code in _NO_PRIVILEGE:
+        return NeedsPerson(f"{at}: a privilege is missing: {line}; grant it to the user")
+    if code in _HOST_REFUSED:
+        return NeedsPerson(f"{at} refuses this host: {line}")
+    if code in _NO_TABLE:
+        return ConfigError(f"{at}: {line}; correct the table's name")
+    if code == _BINLOG_READ and "max_allowed_packet" in line:
+        return NeedsPerson(f"{at}: a row is too large to be sent: {line}; raise max_allowed_packet on the server")
+    if code == _BINLOG_READ and "server_id" in line:
+        return Unavailable(f"{at}: another reader took this one's server id: {line}")
+    if code == _BINLOG_READ:
+        return Gap(f"{at} cannot read its binlog from the wanted position: {line}; resync the source's pipelines")
+    return Unavailable(f"{at}: {line} (error {code})")
+
+
+def packet_error(payload: bytes) -> CdcError:
+    """The error in an ERR packet: 0xFF, code, `#` and five letters of state, text."""
+    code = int.from_bytes(payload[1:3], "little")
+    text = payload[9:] if payload[3:4] == b"#" else payload[3:]
+    return server_error(code, text.decode("utf-8", "replace"))
+
+
+def quote(*names: str) -> str:
+    """Identifiers quoted and joined with dots."""
+    return ".".join("`" + name.replace("`", "``") + "`" for name in names)

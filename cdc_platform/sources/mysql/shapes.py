@@ -1,0 +1,137 @@
+"""From a table map to everything needed to decode its rows: schema, types, character sets.
+
+A map says what the columns are physically. Names, signs, character sets and members come from its optional metadata,
+and where that leaves something out from the information schema, which shows the table as it is *now*: it counts
+only if it agrees with the map in number and type of the columns. Layer: sources.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cdc_platform.errors import ConfigError, NotUnderstood, SchemaConflict
+from cdc_platform.model.schema import Column, TableSchema
+from cdc_platform.sources.mysql.catalogue import Catalogue, Table
+from cdc_platform.sources.mysql.tablemap import TableMap
+from cdc_platform.sources.mysql.types import BINARIES, ENUM, SET, UNDERSTOOD, MySQLType, Physical, from_physical
+from cdc_platform.sources.mysql.values import UTF8, Codepage
+
+_LABELLED_CODES = (ENUM, SET)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One shape of a table: everything has one entry a column."""
+
+    schema: TableSchema
+    types: tuple[MySQLType, ...]
+    physical: tuple[Physical, ...]
+    codepages: tuple[Codepage | None, ...]
+
+
+def shape_of(table_map: TableMap, catalogue: Catalogue) -> Shape:
+    """The shape that rows under this map have.
+
+    NotUnderstood for a column type or character set that cannot be decoded, SchemaConflict when neither the map nor
+    the table as it is now tells what the columns are.
+    """
+    for refresh in (False, True):
+        if refresh:
+            catalogue.forget(table_map.table)
+        table = _current(table_map, catalogue)
+        types = _types(table_map, table, catalogue)
+        if table is not None and types == table.types and table_map.names in (None, table.schema.names):
+            return _shape(table_map, types, table.schema.names, table.schema.primary_key, catalogue)
+    if table_map.names is None or table_map.labels is None or types is None:
+        raise SchemaConflict(
+            f"{table_map.table} changed its columns since this part of the binlog was written, and the binlog does not"
+            " name them: set binlog_row_metadata=FULL on the server and resync the table"
+        )
+    return _shape(table_map, types, table_map.names, (), catalogue)
+
+
+def _current(table_map: TableMap, catalogue: Catalogue) -> Table | None:
+    """The table as it is now, if it has as many columns as the map."""
+    try:
+        table = catalogue.tables([table_map.table])[table_map.table]
+    except (ConfigError, NotUnderstood):  # gone, or changed to what cannot be followed: the map must tell all
+        return None
+    return table if len(table.types) == len(table_map.physical) else None
+
+
+def _types(table_map: TableMap, table: Table | None, catalogue: Catalogue) -> tuple[MySQLType, ...] | None:
+    """The columns' types, or None if the map alone does not tell and there is no table to ask."""
+    if table is None and (table_map.unsigned is None or table_map.collations is None or table_map.labels is None):
+        return None
+    types = []
+    for place, physical in enumerate(table_map.physical):
+        now = table.types[place] if table else None
+        if physical.code not in UNDERSTOOD:
+            name = table_map.names[place] if table_map.names else f"number {place + 1}"
+            raise NotUnderstood(
+                f"{table_map.table}, column {name}: binlog column type {physical.code} is not understood;"
+                " leave the table out or change the column"
+            )
+        charset = _charset(table_map, place, now, catalogue)
+        types.append(
+            from_physical(
+                physical,
+                unsigned=table_map.unsigned[place] if table_map.unsigned else now is not None and now.unsigned,
+                charset=charset,
+                character_bytes=catalogue.character_bytes(charset),
+                labels=_labels(table_map, place, now, charset, catalogue),
+            )
+        )
+    return tuple(types)
+
+
+def _charset(table_map: TableMap, place: int, now: MySQLType | None, catalogue: Catalogue) -> str:
+    if table_map.collations is not None:
+        found = catalogue.charset_of(table_map.collations[place])
+        if found or now is None:
+            return found
+    assert now is not None
+    return "binary" if now.base in BINARIES else now.charset
+
+
+def _labels(
+    table_map: TableMap, place: int, now: MySQLType | None, charset: str, catalogue: Catalogue
+) -> tuple[str, ...]:
+    if table_map.physical[place].code not in _LABELLED_CODES:
+        return ()
+    if table_map.labels is None:
+        return now.labels if now else ()
+    codepage = None if charset in UTF8 else catalogue.codepage(charset)
+    members = table_map.labels[place]
+    try:
+        return tuple((b"".join(codepage[byte] for byte in m) if codepage else m).decode() for m in members)
+    except UnicodeDecodeError as error:
+        raise NotUnderstood(
+            f"{table_map.table}: members of an enum or set in character set {charset} are not understood;"
+            " convert the column to utf8mb4"
+        ) from error
+
+
+def _shape(
+    table_map: TableMap,
+    types: tuple[MySQLType, ...],
+    names: tuple[str, ...],
+    key: tuple[str, ...],
+    catalogue: Catalogue,
+) -> Shape:
+    if table_map.key is not None:
+        key = tuple(names[place] for place in table_map.key)
+    columns = tuple(
+        Column(name, kind.arrow, nullable, kind.declared)
+        for name, kind, nullable in zip(names, types, table_map.nullable, strict=True)
+    )
+    codepages = tuple(
+        None if not kind.charset or kind.charset in UTF8 else catalogue.codepage(kind.charset) for kind in types
+    )
+    for name, kind, codepage in zip(names, types, codepages, strict=True):
+        if kind.charset and kind.charset not in UTF8 and not kind.labels and codepage is None:
+            raise NotUnderstood(
+                f"{table_map.table}, column {name}: character set {kind.charset} is not understood;"
+                " convert the column to utf8mb4"
+            )
+    return Shape(TableSchema(table_map.table, columns, key), types, table_map.physical, codepages)

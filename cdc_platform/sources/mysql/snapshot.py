@@ -1,0 +1,197 @@
+"""A consistent read of the whole database, bound to the place in the binlog that it corresponds to.
+
+    start transaction with consistent snapshot ──> coordinates ──> select, select, ... on the same connection
+
+Rows come as text, one SELECT a table, read from the socket in chunks whose cells are walked column by column for
+all rows at once; `sources/cells.py` makes them typed columns. MariaDB keeps the coordinates that belong to the
+snapshot; on MySQL a short global read lock makes the two agree. Layer: sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+
+from cdc_platform.errors import ConfigError, InvalidRow, NeedsPerson
+from cdc_platform.model.change import INSERT, OPERATION, TIMESTAMP_UTC, ChangeBatch
+from cdc_platform.model.position import Position, binlog_at, format_binlog
+from cdc_platform.model.schema import TableName, TableSchema
+from cdc_platform.sources.cells import BadCell, Bytes, Cells, Ints, column
+from cdc_platform.sources.mysql.batches import struct_type
+from cdc_platform.sources.mysql.binlog import file_sequence, little
+from cdc_platform.sources.mysql.catalogue import Catalogue, Table, quoted
+from cdc_platform.sources.mysql.connection import MySQLConnection, Session, quote, session
+from cdc_platform.sources.mysql.packets import COM_QUERY, PacketReader, Packets
+from cdc_platform.sources.mysql.server import NO_BINLOG, Server, read_head
+from cdc_platform.sources.mysql.types import MySQLType
+
+CHUNK_BYTES = 16 << 20
+_NULL = 251
+_LOCK_SECONDS = 30
+
+_SETTINGS = (
+    "set session sql_mode = ''",  # how values print must not depend on the server's settings
+    "set session time_zone = '+00:00'",
+    "set session net_write_timeout = 3600",  # the reader may be busy writing
+    "set session wait_timeout = 28800",
+    "set session transaction isolation level repeatable read",
+)
+
+
+@dataclass(slots=True)
+class MySQLSnapshot:
+    """The state of the database at `position`; lives as long as its session, the server's connection `number`."""
+
+    target: MySQLConnection
+    session: Session
+    base: str
+    position: Position
+    taken: datetime
+    number: int
+    catalogue: Catalogue
+    _reader: PacketReader | None = field(default=None)
+
+    def count(self, table: TableName) -> int:
+        """Rows of the table in this snapshot."""
+        self._finish()
+        ((count,),) = self.session.rows(f"select count(*) from {quoted(table)}")
+        return int(count)
+
+    def read(self, table: TableName, columns: Sequence[str] | None = None) -> Iterator[ChangeBatch]:
+        """All rows of the table, chunk by chunk; see `sources.source.Snapshot`."""
+        self._finish()
+        narrowed = _narrowed(self.catalogue.tables([table])[table], columns)
+        select = ", ".join(
+            _expression(quote(name), kind) for name, kind in zip(narrowed.schema.names, narrowed.types, strict=True)
+        )
+        sql = f"select {select} from {quoted(table)}"
+        reader = PacketReader(self.session.connection, COM_QUERY, sql.encode(), CHUNK_BYTES)
+        self._reader = reader
+        reader.preamble()
+        done = 0
+        while True:
+            packets = reader.read()
+            reader.keep(len(packets))
+            if len(packets):
+                yield self._batch(narrowed, packets, done)
+                done += len(packets)
+            if reader.ended:
+                return
+
+    def _batch(self, table: Table, packets: Packets, done: int) -> ChangeBatch:
+        series = []
+        cells_by_column = walk_text_rows(packets.buffer, packets.starts, len(table.types))
+        for (place, cells), kind in zip(enumerate(cells_by_column), table.types, strict=True):
+            name = table.schema.columns[place].name
+            try:
+                series.append(column(cells, kind.arrow).alias(name))
+            except BadCell as error:
+                raise InvalidRow(
+                    f"{table.schema.table}, column {name} at {self._text}, row {done + error.row} of the snapshot:"
+                    f" the value {error.reason}; correct it at the source and start the snapshot again"
+                ) from error
+        count = len(packets)
+        frame = pl.DataFrame(
+            [
+                pl.repeat(INSERT, count, dtype=OPERATION, eager=True).alias("operation"),
+                pl.repeat(self.position.at - 1, count, dtype=pl.Int64, eager=True).alias("at"),
+                pl.Series("ordinal", np.arange(done, done + count)),
+                pl.repeat(self._text, count, dtype=pl.String, eager=True).alias("lsn"),
+                pl.repeat(None, count, dtype=pl.String, eager=True).alias("transaction_id"),
+                pl.repeat(self.taken, count, dtype=TIMESTAMP_UTC, eager=True).alias("source_ts"),
+                pl.repeat(None, count, dtype=struct_type(table.schema), eager=True).alias("before"),
+                pl.DataFrame(series).to_struct("after"),
+            ]
+        )
+        return ChangeBatch(table.schema, frame)
+
+    @property
+    def _text(self) -> str:
+        return format_binlog(self.base, self.position.at)
+
+    def _finish(self) -> None:
+        """Get rid of the rest of a table that was not read to its end."""
+        reader, self._reader = self._reader, None
+        if reader is None or reader.ended:
+            return
+        with session(self.target) as other:
+            other.run(f"kill query {self.number}")
+        reader.drain()
+
+
+def take_snapshot(target: MySQLConnection, opened: Session, server: Server) -> MySQLSnapshot:
+    """Begin a snapshot on this session."""
+    for setting in _SETTINGS:
+        opened.run(setting)
+    opened.run("set session max_statement_time = 0" if server.mariadb else "set session max_execution_time = 0")
+    base, at = _begin_mariadb(opened) if server.mariadb else _begin_mysql(opened, server)
+    ((taken, number),) = opened.rows("select utc_timestamp(6), connection_id()")
+    return MySQLSnapshot(target, opened, base, Position(at), taken, int(number), Catalogue(opened))
+
+
+def _begin_mariadb(opened: Session) -> tuple[str, int]:
+    opened.run("start transaction with consistent snapshot")
+    status = {str(name).lower(): str(value) for name, value in opened.rows("show status like 'binlog_snapshot_%'")}
+    if not status.get("binlog_snapshot_file"):
+        raise NeedsPerson(NO_BINLOG)
+    base, sequence = file_sequence(status["binlog_snapshot_file"])
+    return base, binlog_at(sequence, int(status["binlog_snapshot_position"]))
+
+
+def _begin_mysql(opened: Session, server: Server) -> tuple[str, int]:
+    opened.run(f"set session lock_wait_timeout = {_LOCK_SECONDS}")
+    opened.run("flush tables with read lock")
+    try:
+        opened.run("start transaction with consistent snapshot")
+        head = read_head(opened, server)
+    finally:
+        opened.run("unlock tables")
+    return head.base, head.at
+
+
+def _narrowed(table: Table, columns: Sequence[str] | None) -> Table:
+    if columns is None:
+        return table
+    schema = table.schema
+    unknown = [name for name in columns if name not in schema.names]
+    if unknown:
+        raise ConfigError(f"{schema.table} has no column '{unknown[0]}'; it has {', '.join(schema.names)}")
+    kept = [place for place, name in enumerate(schema.names) if name in columns]
+    key = schema.primary_key if set(schema.primary_key) <= set(columns) else ()
+    narrowed = TableSchema(schema.table, tuple(schema.columns[place] for place in kept), key)
+    return replace(table, schema=narrowed, types=tuple(table.types[place] for place in kept))
+
+
+def _expression(name: str, kind: MySQLType) -> str:
+    """What to select so that the text holds the whole value: floats would be cut to six digits, bits come as bytes."""
+    if kind.base in ("float", "double"):
+        return f"{name} + 0e0"
+    if kind.base == "bit" and kind.length < 64:
+        return f"{name} + 0"
+    return name
+
+
+def walk_text_rows(buffer: Bytes, starts: Ints, columns: int) -> Iterator[Cells]:
+    """The cells of each column in turn, of text rows that begin at `starts`: length-encoded strings, 251 for null
+    (https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_com_query_response_text_resultset_row.html).
+    """
+    cursor = starts
+    for _ in range(columns):
+        first = buffer[cursor]
+        lengths = first.astype(np.int64)
+        begin = cursor + 1
+        valid = first != _NULL
+        if (first >= _NULL).any():
+            lengths[~valid] = 0
+            for code, width in ((252, 2), (253, 3), (254, 8)):
+                long = np.flatnonzero(first == code)
+                if len(long):
+                    words = little(buffer, "<u8")[begin[long]] & np.uint64(2 ** (8 * width) - 1)
+                    lengths[long] = words.astype(np.int64)
+                    begin[long] += width
+        yield Cells(buffer, begin, lengths, valid)
+        cursor = begin + lengths

@@ -1,0 +1,176 @@
+"""MySQL and MariaDB as a `Source`: snapshots by consistent reads, changes from the binlog.
+
+    prepare ── preflight.py      snapshot ── snapshot.py      changes ── log.py ──> follow.py ──> Captured
+
+Why nothing is lost or doubled: the binlog is written in commit order and a change's place is where its row event
+begins, so (place, row in the event) orders all changes and never changes. A snapshot is bound to the place where the
+binlog ended when it began. `changes` delivers exactly what begins in [start, until).
+
+The server keeps its binlog as long as it is told to (`binlog_expire_logs_seconds`), whoever reads it: acknowledging
+does nothing, and a reader that comes too late meets a Gap. Layer: sources.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from cdc_platform.errors import Unavailable
+from cdc_platform.model.change import Captured
+from cdc_platform.model.position import Position, binlog_at, binlog_parts, format_position
+from cdc_platform.model.schema import TableName, TableSchema
+from cdc_platform.sources.mysql import preflight
+from cdc_platform.sources.mysql.batches import Bounds
+from cdc_platform.sources.mysql.catalogue import Catalogue
+from cdc_platform.sources.mysql.connection import MySQLConnection, Session, connect, session
+from cdc_platform.sources.mysql.follow import Follower
+from cdc_platform.sources.mysql.log import FILE_START, Stretch, begins_inside, prepare_dump, read_log
+from cdc_platform.sources.mysql.server import Head, Server, check_kept, describe, read_head, read_identity
+from cdc_platform.sources.mysql.snapshot import MySQLSnapshot, take_snapshot
+
+STRETCH_BYTES = 24 << 20
+"""About a hundred thousand rows: fewer cost more each, more cost memory."""
+
+_CATCH_UP_SECONDS = 10.0
+_WIDE_OFFSET = 1 << 32  # dumps begin at offsets of 32 bits
+
+
+class MySQLSource:
+    """One server. Connects on first use; every method raises from the tree in `errors` only.
+
+    `server_id` is what the server knows this reader by, which must differ from that of every other replica; a random
+    one from the upper half of the range unless given. `stretch_bytes` bounds what is in memory at once.
+    """
+
+    def __init__(
+        self, connection: MySQLConnection, server_id: int | None = None, *, stretch_bytes: int = STRETCH_BYTES
+    ) -> None:
+        self._target = connection
+        self._server_id = server_id or random.SystemRandom().randrange(1 << 31, (1 << 32) - 1)
+        self._stretch_bytes = stretch_bytes
+        self._session: Session | None = None
+        self._server: Server | None = None
+        self._base: str | None = None
+
+    def schemas(self, tables: Sequence[TableName]) -> Mapping[TableName, TableSchema]:
+        """Current shape of each table; a missing one is a ConfigError that names near ones."""
+        return {name: table.schema for name, table in Catalogue(self._opened()).tables(tables).items()}
+
+    def prepare(self, tables: Sequence[TableName]) -> None:
+        """Check settings, privileges and tables. Nothing is made at the server."""
+        opened = self._opened()
+        preflight.check_settings(opened)
+        head = self._head()
+        catalogue = Catalogue(opened)
+        found = catalogue.tables(tables).values()
+        preflight.check_filters(head, found)
+        preflight.check_tables(opened, catalogue, found)
+        preflight.check_snapshot_privilege(opened, self._described())
+        for _ in self._stretches(head.base, head.at):  # that the user may replicate is seen by trying
+            break
+
+    def check_resumable(self, start: Position) -> None:
+        """Raise Gap when the binlog from `start` on is gone."""
+        check_kept(self._opened(), start.at)
+
+    def identity(self) -> str:
+        """See `server.read_identity`."""
+        return read_identity(self._opened(), self._described(), self._base_name())
+
+    def head(self) -> Position:
+        """The end of the binlog."""
+        return Position(self._head().at)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[MySQLSnapshot]:
+        """A consistent read of the database on a connection of its own."""
+        with session(self._target) as opened:
+            yield take_snapshot(self._target, opened, self._described())
+
+    def changes(self, tables: Sequence[TableName], start: Position, until: Position) -> Iterator[Captured]:
+        """All changes of `tables` in [start, until); see `sources.source.Source`."""
+        base = self._base_name()
+        with session(self._target) as asked:
+            follower = Follower(set(tables), Bounds(base, start, until), Catalogue(asked))
+            deadline = time.monotonic() + _CATCH_UP_SECONDS
+            reached = start
+            while reached < until:
+                before = reached
+                for stretch in self._from_safe_place(base, reached):
+                    followed = follower.take(stretch)
+                    reached = max(reached, min(Position(followed.upto), until))
+                    last = reached == until
+                    if followed.batches or followed.failures or last or followed.stop:
+                        yield Captured(followed.batches, reached, followed.failures)
+                    if followed.stop:
+                        raise followed.stop
+                    if last:
+                        return
+                if reached == before:
+                    _wait_for_log(deadline, self.format(until))
+            if start >= until:
+                yield Captured((), until)
+
+    def acknowledge(self, position: Position) -> None:
+        """Nothing: the server purges its binlog by age, whoever reads it."""
+
+    def format(self, position: Position) -> str:
+        """`base.000012:3456`, as SHOW BINLOG EVENTS takes it."""
+        return format_position(position, self._base_name())
+
+    def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def _from_safe_place(self, base: str, start: Position) -> Iterator[Stretch]:
+        """The log from `start` on, with what precedes it in its transaction (or more)."""
+        sequence, offset = binlog_parts(start.at)
+        if offset < _WIDE_OFFSET:
+            stretches = self._stretches(base, start.at)
+            first = next(stretches, None)
+            if first is None:
+                return
+            if not begins_inside(first):
+                yield first
+                del first
+                yield from stretches
+                return
+            stretches.close()
+        yield from self._stretches(base, binlog_at(sequence, FILE_START))
+
+    def _stretches(self, base: str, start: int) -> Generator[Stretch]:
+        with session(self._target) as opened:
+            prepare_dump(opened, self._described().mariadb)
+            yield from read_log(opened, self._server_id, base, start, self._stretch_bytes)
+
+    def _opened(self) -> Session:
+        """The session for questions; made anew when the server closed it."""
+        if self._session is None:
+            self._session = Session(self._target, connect(self._target))
+        elif not self._session.alive():
+            self._session.close()
+            self._session = Session(self._target, connect(self._target))
+        return self._session
+
+    def _described(self) -> Server:
+        if self._server is None:
+            self._server = describe(self._opened())
+        return self._server
+
+    def _head(self) -> Head:
+        head = read_head(self._opened(), self._described())
+        self._base = head.base
+        return head
+
+    def _base_name(self) -> str:
+        return self._base or self._head().base
+
+
+def _wait_for_log(deadline: float, until: str) -> None:
+    """The end of the log is reported a moment before it can be read."""
+    if time.monotonic() > deadline:
+        raise Unavailable(f"MySQL's binlog cannot be read up to {until} yet; run again")
+    time.sleep(0.05)
