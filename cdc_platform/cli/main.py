@@ -238,8 +238,8 @@ def _run_document(result: PipelineRun) -> dict[str, object]:
         "pipeline": result.pipeline,
         "events": a.events,
         "snapshot_rows": a.snapshot_rows,
-        "from": a.start,
-        "to": a.end,
+        "from": a.start or None,
+        "to": a.end or None,
         "seconds": round(result.seconds, 3),
     }
     return document | ({"error": str(result.error)} if result.error else {})

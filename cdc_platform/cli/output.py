@@ -14,7 +14,8 @@ from rich.table import Table
 from cdc_platform.engine.progress import Progress as Reporter
 
 err = Console(stderr=True, highlight=False, soft_wrap=True)
-out = Console(highlight=False)
+# A pipe has no width: lines are as long as they are, for grep and for logs.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
 
 def print_json(document: object) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,7 @@ def empty_world(tmp_path: Path, postgres_database: ServerState, mysql_database: 
 
 
 @pytest.fixture
-def world(empty_world: World) -> Iterator[World]:
+def world(empty_world: World) -> World:
     """The shipped pipelines on a small demo."""
     seed(address(empty_world.postgres), address(empty_world.mysql), SMALL, 1)
     return empty_world
