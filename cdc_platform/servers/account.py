@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cdc_platform.errors import ConfigError
-from cdc_platform.servers.software import Software
+from cdc_platform.servers.software import Software, failure_in
 
 UNPRIVILEGED = "nobody"
 # Weakest first. Reading and walking suffices for closed folders; executing a file that is closed itself
@@ -63,11 +63,15 @@ def account_for(folder: Path, software: Software, data: Path) -> Account:
                 f"--ambient-caps=+{capability}",
             ]
         probe = [*prefix, "sh", "-c", '"$1" --version && cd "$2"', "probe", str(software.program), str(folder)]
-        if subprocess.run(probe, capture_output=True, cwd="/", env=software.environ, check=False).returncode == 0:  # noqa: S603
+        tried = subprocess.run(  # noqa: S603
+            probe, capture_output=True, text=True, cwd="/", env=software.environ, check=False
+        )
+        if tried.returncode == 0:
             return Account(uid, gid, tuple(prefix))
     raise ConfigError(
-        f"the servers do not run as root, and whoever should run them cannot reach {software.program} or {folder}: "
-        "run as an ordinary user, or move the project and CDC_HOME to where every user may read"
+        f"the servers do not run as root, and user {uid} cannot be given {software.program} and {folder} "
+        f"({failure_in(tried.stderr)}): run as an ordinary user, or move the project and CDC_HOME to where "
+        "every user may read"
     )
 
 

@@ -67,9 +67,9 @@ def _download(packages: Sequence[str], folder: Path, options: Sequence[str]) -> 
     apt = ["apt-get", *_QUIET, *options]
     simulated = _call([*apt, "--simulate", "--no-install-recommends", "install", *packages], folder)
     # "Inst libaio1 (0.3.113-4 Debian:12/stable [amd64])"; an upgrade has the old version in [] before the ( .
-    needed = [line.split()[1] for line in simulated.splitlines() if line.startswith("Inst ")]
-    # What is installed already is not simulated; its files are found on the machine.
-    _call([*apt, "download", *needed], folder)
+    lacking = [line.split()[1] for line in simulated.splitlines() if line.startswith("Inst ")]
+    # What they need and is installed already is found on the machine; they themselves are wanted in any case.
+    _call([*apt, "download", *dict.fromkeys([*packages, *lacking])], folder)
     return sorted(folder.glob("*.deb"))
 
 
@@ -78,6 +78,7 @@ def _own_lists(folder: Path) -> list[str]:
         (folder / name).mkdir(parents=True, exist_ok=True)
     options = [
         f"-oDir::State={folder / 'state'}",
+        f"-oDir::State::lists={folder / 'state' / 'lists'}",
         f"-oDir::Cache={folder / 'cache'}",
         # What is installed is still the machine's own record.
         "-oDir::State::status=/var/lib/dpkg/status",

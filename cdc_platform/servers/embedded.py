@@ -82,8 +82,9 @@ def up(
 
 def down(settings: Settings) -> list[str]:
     """Stop those that run, by pid; their data stays. Names of the servers stopped."""
-    if not (settings.home / "servers").exists():
-        return []
+    with _usable(settings):
+        if not (settings.home / "servers").exists():
+            return []
     with _alone(settings):
         running = [(server, pid) for server in _servers(settings, {}) if (pid := _pid(server)) is not None]
         # All get the first signal before any is waited for.
@@ -97,9 +98,10 @@ def down(settings: Settings) -> list[str]:
 def status(settings: Settings) -> dict[str, ServerStatus]:
     """What is there and what runs, without changing anything."""
     found = {}
-    for server in _servers(settings, {}):
-        state = read_state(settings.server_file(server.name), server.scheme)
-        found[server.name] = ServerStatus(server.name, _pid(server), state)
+    with _usable(settings):
+        for server in _servers(settings, {}):
+            state = read_state(settings.server_file(server.name), server.scheme)
+            found[server.name] = ServerStatus(server.name, _pid(server), state)
     return found
 
 
@@ -113,19 +115,32 @@ def _servers(settings: Settings, options: Mapping[str, Mapping[str, str]]) -> tu
 
 
 @contextmanager
+def _usable(settings: Settings) -> Iterator[None]:
+    """Whatever the file system refuses is a matter of where CDC_HOME is and whose."""
+    try:
+        yield
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        raise ConfigError(f"cannot use CDC_HOME {settings.home} ({what}): set it to a folder of yours") from error
+
+
+@contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
     file = settings.home / "servers" / "servers.lock"
-    try:
+    with _usable(settings):
         file.parent.mkdir(parents=True, exist_ok=True)
         (settings.home / "logs").mkdir(exist_ok=True)
-        with FileLock(file, timeout=LOCK_SECONDS):
+        lock = FileLock(file)
+        try:
+            lock.acquire(timeout=LOCK_SECONDS)
+        except Timeout as error:
+            raise Unavailable(
+                f"another command has been starting or stopping servers for long (it holds {file})"
+            ) from error
+        try:
             yield
-    except Timeout as error:
-        raise Unavailable(
-            f"another command has been starting or stopping servers for long (it holds {file})"
-        ) from error
-    except PermissionError as error:
-        raise ConfigError(f"cannot write {error.filename or file}: set CDC_HOME to a folder of yours") from error
+        finally:
+            lock.release()
 
 
 def _pid(server: Server) -> int | None:
