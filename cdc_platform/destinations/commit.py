@@ -17,7 +17,7 @@ from typing import Final
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from cdc_platform.destinations.destination import Written
-from cdc_platform.errors import Unavailable
+from cdc_platform.errors import CdcError, Unavailable
 
 ATTEMPTS: Final = 8
 
@@ -29,6 +29,7 @@ class Conflict(Exception):
 def once(
     commit: Callable[[], Written],
     landed: Callable[[], Written | None],
+    undo: Callable[[], None],
     doubtful: tuple[type[Exception], ...],
     table: str,
 ) -> Written:
@@ -36,6 +37,7 @@ def once(
 
     `commit` plans on the table as it then is and raises Conflict; `landed` reloads the table. `doubtful` are
     the errors after which the commit may have been made all the same; they are raised on when it was not.
+    `undo` removes what was written for a commit that surely was not made.
     """
     retrying = Retrying(
         stop=stop_after_attempt(ATTEMPTS),
@@ -43,19 +45,29 @@ def once(
         retry=retry_if_exception_type(Conflict),
         reraise=True,
     )
+    failures: tuple[type[Exception], ...] = (Conflict, CdcError, *doubtful)
+    refused = False
 
     def attempt() -> Written:
+        nonlocal refused
+        refused = False
         try:
             return commit()
-        except (Conflict, *doubtful):
+        except failures:
             written = landed()
             if written is None:
+                refused = True
                 raise
             return written
 
     try:
         return retrying(attempt)
-    except Conflict as error:
-        raise Unavailable(
-            f"{table}: other writers came first {ATTEMPTS} times; try again, or stop the other writer"
-        ) from error
+    except failures as error:
+        # Not refused: the table could not even be asked, so what was written may be part of it.
+        if refused:
+            undo()
+        if isinstance(error, Conflict):
+            raise Unavailable(
+                f"{table}: other writers came first {ATTEMPTS} times; try again, or stop the other writer"
+            ) from error
+        raise

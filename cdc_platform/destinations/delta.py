@@ -1,7 +1,7 @@
 """A Delta table as a destination.
 
     append   own Parquet files, one `add` each, one commit      memory bounded by arrange.py
-    upsert   deltalake's merge: it writes the change data feed of updates and deletes as well
+    upsert   copy-on-write of the files that hold a changed key, and their change data feed, one commit
     applied  app transaction "cdc:<log id>" = version of the change log; survives checkpoints and log clean-up
 
 One table, one folder of the local file system. The layout's partitions by day, month or year are generated
@@ -10,25 +10,29 @@ columns of type date (the unit's first day) at the end of the table; they are no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 import polars as pl
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties
+from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction
 
-from cdc_platform.destinations import delta_table
-from cdc_platform.destinations.arrange import Arrangement, arranged, partition_value
+from cdc_platform.destinations import delta_table, delta_upsert
+from cdc_platform.destinations.arrange import Arrangement, arranged
 from cdc_platform.destinations.commit import Conflict, once
-from cdc_platform.destinations.data_files import DataFile, FilePlan, write_files
-from cdc_platform.destinations.delta_files import add_action, indexed_columns
-from cdc_platform.destinations.delta_table import DeltaColumn, quoted
+from cdc_platform.destinations.copy_on_write import plan, rewritten
+from cdc_platform.destinations.data_files import FilePlan, StoredColumn, write_files
+from cdc_platform.destinations.delta_files import add_action, as_dict, cdc_action, indexed_columns
+from cdc_platform.destinations.delta_table import DeltaColumn
+from cdc_platform.destinations.delta_upsert import CHANGE_TYPE
 from cdc_platform.destinations.destination import Applied, Written
 from cdc_platform.destinations.rows import OPERATION, RowCheck
-from cdc_platform.destinations.stale import older_in_sql, position_columns
 from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, SchemaConflict
 from cdc_platform.model.change import DELETE
 from cdc_platform.model.target import SortField, TableLayout, TargetField, TargetSchema
@@ -84,22 +88,14 @@ class DeltaDestination:
 
     def upsert(self, rows: pl.DataFrame, applied: Applied) -> Written:
         schema = self._ensured()
-        kept = rows.filter(pl.col(OPERATION) != DELETE)
-        if not self._existing().file_uris():
-            sort = self._layout.sort or tuple(SortField(name) for name in schema.key)
-            return self._add(iter([kept]), applied, Arrangement(self._layout.partitions, sort))
-        check = RowCheck(schema, self._name)
-        # A deleted row may hold its key alone: what is required is required of rows that stay.
-        deleted = rows.filter(pl.col(OPERATION) == DELETE).select(check.one(rows.clear()).columns)
-        source = pl.concat([check.one(kept), deleted.cast(dict(check.one(rows.clear()).schema))])
-        source = source.with_columns(
-            partition_value(term).alias(term.name) for term in self._layout.partitions if term.transform != "identity"
-        )
+        changes = self._changes(rows, schema)
+        files: list[str] = []
 
-        def merge() -> Written:
-            return self._merge(source, schema, applied)
+        def attempt() -> Written:
+            self._discard(files)
+            return self._upsert(changes, schema, applied, files)
 
-        return once(merge, lambda: self._landed(applied, source.height), _DOUBTFUL, self._name)
+        return self._once(attempt, applied, changes.height, files)
 
     def scan(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
         table = self._open()
@@ -161,83 +157,114 @@ class DeltaDestination:
     # Writing
 
     def _add(self, rows: Iterator[pl.DataFrame], applied: Applied, arrangement: Arrangement) -> Written:
-        table = self._existing()
-        columns = delta_table.actual_columns(table)
-        by_name = {column.name: column for column in columns}
-        partitions = [by_name[term.name] for term in self._layout.partitions]
-        stored = delta_table.stored_columns(columns, [column.name for column in partitions])
-        plan = FilePlan(stored, arrangement, self._create)
-        files: list[DataFile] = []
+        shape = self._shape(self._existing())
+        files: list[str] = []
         try:
             checked = RowCheck(self._ensured(), self._name).all(rows)
-            files.extend(write_files(arranged(checked, arrangement, self._path / _SPOOL), plan))
-            indexed = indexed_columns(stored, table.metadata().configuration)
-            actions = [add_action(file, partitions, indexed) for file in files]
+            written = self._write(checked, shape, arrangement, files)
         except BaseException:
             self._discard(files)
             raise
-        written = sum(file.rows for file in files)
 
         def commit() -> Written:
-            current = self._existing()
-            if delta_table.actual_columns(current) != columns:
-                self._discard(files)
-                raise SchemaConflict(f"{self._name} changed its columns while it was written; run again")
+            table = self._existing()
+            if self._shape(table) != shape:
+                raise SchemaConflict(f"{self._name} changed its columns while it was written to; run again")
             try:
-                current.create_write_transaction(
-                    actions,
+                table.create_write_transaction(
+                    [add for add, _ in written],
                     mode="append",
-                    schema=current.schema(),
-                    partition_by=[column.name for column in partitions],
+                    schema=table.schema(),
+                    partition_by=[column.name for column in shape.partitions],
                     commit_properties=_properties(applied),
                 )
             except CommitFailedError as error:
                 raise Conflict from error
-            current.update_incremental()
-            return Written(current.version(), written)
+            table.update_incremental()
+            return Written(table.version(), sum(count for _, count in written))
 
+        return self._once(commit, applied, sum(count for _, count in written), files)
+
+    def _upsert(self, changes: pl.DataFrame, schema: TargetSchema, applied: Applied, files: list[str]) -> Written:
+        table = self._existing()
+        shape = self._shape(table)
+        names = [field.name for field in schema.fields]
+        live = delta_upsert.live_files(table, self._path, shape.own, schema.key)
+        made = plan(live, changes, schema.key)
+        replaced: list[pl.DataFrame] = []
+        sort = self._layout.sort or tuple(SortField(name) for name in schema.key)
+        rows = rewritten(live, made, schema.key, names, replaced.append)
+        written = self._write(rows, shape, Arrangement(self._layout.partitions, sort), files)
+        actions: list[dict[str, Any]] = [
+            {"remove": action} for action in delta_upsert.removals(live, table, made.touched, shape.partitions)
+        ]
+        actions += [{"add": as_dict(add)} for add, _ in written]
+        if made.touched and shape.properties.get("delta.enableChangeDataFeed") == "true":
+            feed = delta_upsert.feed(made, replaced, schema.key, names)
+            actions += [{"cdc": action} for action in self._write_feed(feed, shape, files)]
+        delta_upsert.commit(self._path, table.version() + 1, actions, applied, _app_id(applied.log_id))
+        table.update_incremental()
+        if delta_upsert.checkpoint_due(table):
+            table.create_checkpoint()
+            table.cleanup_metadata()
+        return Written(table.version(), changes.height)
+
+    def _changes(self, rows: pl.DataFrame, schema: TargetSchema) -> pl.DataFrame:
+        """The rows in the table's types. A deleted one may hold its key alone: it is never written."""
+        check = RowCheck(schema, self._name)
+        deleted = pl.col(OPERATION) == DELETE
+        stay = check.one(rows.filter(~deleted))
+        return pl.concat([stay, rows.filter(deleted).select(stay.columns).cast(stay.schema)])
+
+    def _shape(self, table: DeltaTable) -> _Shape:
+        columns = delta_table.actual_columns(table)
+        by_name = {column.name: column for column in columns}
+        partitions = tuple(by_name[term.name] for term in self._layout.partitions)
+        return _Shape(tuple(columns), partitions, table.metadata().configuration)
+
+    def _write(
+        self, rows: Iterable[pl.DataFrame], shape: _Shape, arrangement: Arrangement, files: list[str]
+    ) -> list[tuple[AddAction, int]]:
+        """Write data files, noting each in `files` as it comes to be; their actions and row counts."""
+        indexed = indexed_columns(shape.stored, shape.properties)
+        packs = arranged(rows, arrangement, self._path / _SPOOL)
+        return [
+            (add_action(file, shape.partitions, indexed), file.rows)
+            for file in write_files(packs, FilePlan(shape.stored, arrangement, partial(self._create, files)))
+        ]
+
+    def _write_feed(self, feed: pl.DataFrame, shape: _Shape, files: list[str]) -> list[dict[str, Any]]:
+        stored = (*shape.stored, StoredColumn(CHANGE_TYPE, CHANGE_TYPE, pa.string()))
+        arrangement = Arrangement(self._layout.partitions, ())
+
+        def create(path: str) -> IO[bytes]:
+            return self._create(files, f"_change_data/{path}")
+
+        packs = arranged([feed], arrangement, self._path / _SPOOL)
+        return [
+            cdc_action(file, shape.partitions) for file in write_files(packs, FilePlan(stored, arrangement, create))
+        ]
+
+    def _once(self, commit: Callable[[], Written], applied: Applied, rows: int, files: list[str]) -> Written:
+        """`commit` made once; where it was surely not made, the files that it would have named are removed."""
         try:
-            return once(commit, lambda: self._landed(applied, written), _DOUBTFUL, self._name)
+            return once(
+                commit, lambda: self._landed(applied, rows), lambda: self._discard(files), _DOUBTFUL, self._name
+            )
         except _DOUBTFUL as error:
             raise self._failure(error) from error
 
-    def _merge(self, source: pl.DataFrame, schema: TargetSchema, applied: Applied) -> Written:
-        table = self._existing()
-        on = " and ".join(f"{_of('t', name)} = {_of('s', name)}" for name in schema.key)
-        positions = position_columns(source.columns)
-        fresh = f"not {older_in_sql(positions, _of, 's', 't')}" if positions else "true"
-        values = {quoted(name): _of("s", name) for name in source.columns}
-        operation = _of("s", OPERATION)
-        try:
-            (
-                table.merge(
-                    source,
-                    on,
-                    source_alias="s",
-                    target_alias="t",
-                    streamed_exec=False,
-                    writer_properties=WriterProperties(compression="ZSTD"),
-                    commit_properties=_properties(applied),
-                )
-                .when_matched_delete(f"{operation} = '{DELETE}' and {fresh}")
-                .when_matched_update(values, f"{operation} <> '{DELETE}' and {fresh}")
-                .when_not_matched_insert(values, f"{operation} <> '{DELETE}'")
-                .execute()
-            )
-        except CommitFailedError as error:
-            raise Conflict from error
-        return Written(table.version(), source.height)
-
-    def _create(self, path: str) -> IO[bytes]:
+    def _create(self, files: list[str], path: str) -> IO[bytes]:
         file = self._path / path
         file.parent.mkdir(parents=True, exist_ok=True)
+        files.append(path)
         return file.open("xb")
 
-    def _discard(self, files: list[DataFile]) -> None:
+    def _discard(self, files: list[str]) -> None:
         """Files that no commit names would only wait for a vacuum."""
-        for file in files:
+        while files:
             with suppress(OSError):
-                (self._path / file.path).unlink()
+                (self._path / files.pop()).unlink()
 
     def _landed(self, applied: Applied, rows: int) -> Written | None:
         table = self._existing()
@@ -264,12 +291,26 @@ class DeltaDestination:
                 raise ConfigError(f"destination.properties: {' '.join(str(error).split())[:300]}") from error
 
 
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What a write needs to know of the table as it is."""
+
+    columns: tuple[DeltaColumn, ...]
+    partitions: tuple[DeltaColumn, ...]
+    properties: Mapping[str, str]
+
+    @property
+    def own(self) -> tuple[DeltaColumn, ...]:
+        """The columns without those that the table generates for its partitions."""
+        return tuple(column for column in self.columns if column.generated is None)
+
+    @property
+    def stored(self) -> tuple[StoredColumn, ...]:
+        return delta_table.stored_columns(self.columns, [column.name for column in self.partitions])
+
+
 def _app_id(log_id: str) -> str:
     return f"cdc:{log_id}"
-
-
-def _of(alias: str, column: str) -> str:
-    return f"{alias}.{quoted(column)}"
 
 
 def _properties(applied: Applied) -> CommitProperties:

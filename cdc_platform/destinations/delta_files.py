@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from math import isfinite
@@ -23,24 +23,50 @@ from cdc_platform.errors import InvalidRow
 
 _INDEXED: Final = "delta.dataSkippingNumIndexedCols"
 _INDEXED_NAMES: Final = "delta.dataSkippingStatsColumns"
+_PLAIN: Final = "/=~+"  # beside letters, digits and -._, as they are in a path of the log
 _TEXT_BOUND: Final = 32
 _EXACT_DIGITS: Final = 15  # decimal digits that survive a JSON number read as a double
 
 
-def add_action(file: DataFile, partitions: list[DeltaColumn], indexed: list[StoredColumn]) -> AddAction:
+def add_action(file: DataFile, partitions: Sequence[DeltaColumn], indexed: list[StoredColumn]) -> AddAction:
     """The `add` of a new file. `partitions` are the partition columns in the table's order."""
-    values = {
-        column.physical: partition_text(value, column.name)
-        for column, value in zip(partitions, file.partition, strict=True)
-    }
     return AddAction(
-        quote(file.path, safe="/=~+"),
+        quote(file.path, safe=_PLAIN),
         file.bytes,
-        values,
+        _partition_values(file, partitions),
         time.time_ns() // 1_000_000,
         data_change=True,
         stats=stats_json(file, indexed),
     )
+
+
+def as_dict(add: AddAction) -> dict[str, Any]:
+    """The action as the log has it."""
+    return {
+        "path": add.path,
+        "partitionValues": dict(add.partition_values),
+        "size": add.size,
+        "modificationTime": add.modification_time,
+        "dataChange": add.data_change,
+        "stats": add.stats,
+    }
+
+
+def cdc_action(file: DataFile, partitions: Sequence[DeltaColumn]) -> dict[str, Any]:
+    """The `cdc` of a file of changed rows under `_change_data`."""
+    return {
+        "path": quote(f"_change_data/{file.path}", safe=_PLAIN),
+        "partitionValues": _partition_values(file, partitions),
+        "size": file.bytes,
+        "dataChange": False,
+    }
+
+
+def _partition_values(file: DataFile, partitions: Sequence[DeltaColumn]) -> dict[str, str | None]:
+    return {
+        column.physical: partition_text(value, column.name)
+        for column, value in zip(partitions, file.partition, strict=True)
+    }
 
 
 def indexed_columns(columns: tuple[StoredColumn, ...], properties: Mapping[str, str]) -> list[StoredColumn]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +21,7 @@ from typing import Any, Final
 import pyarrow as pa
 from deltalake import DeltaTable, Field, Schema, TableFeatures
 from deltalake.exceptions import DeltaError
+from deltalake.schema import PrimitiveType
 
 from cdc_platform.destinations.data_files import StoredColumn
 from cdc_platform.errors import ConfigError, NotUnderstood, SchemaConflict
@@ -60,7 +61,7 @@ _WRITER_FEATURES: Final = frozenset(
         "invariants",
         "checkConstraints",
         "domainMetadata",
-    }  # fmt: skip
+    }
 )
 
 
@@ -167,7 +168,7 @@ def _staged_actions(
     fields = [
         Field(
             column.name,
-            column.word,
+            PrimitiveType(column.word),
             nullable=not column.required,
             metadata={_GENERATION: column.generated} if column.generated else None,
         )
@@ -240,7 +241,7 @@ def check_same(table: DeltaTable, expected: list[DeltaColumn], layout: TableLayo
             differences.append(f"column '{column.name}' is {word} there and not here")
         elif (there.generated is None) != (column.generated is None):
             differences.append(f"column '{column.name}' is generated in one and not in the other")
-    differences += [f"it has a column '{name}' more" for name in actual]
+    differences += [f"it has a column '{extra}' more" for extra in actual]
     metadata = table.metadata()
     partitions = [term.name for term in layout.partitions]
     if metadata.partition_columns != partitions:
@@ -257,7 +258,7 @@ def check_same(table: DeltaTable, expected: list[DeltaColumn], layout: TableLayo
         )
 
 
-def stored_columns(columns: list[DeltaColumn], partition_columns: list[str]) -> tuple[StoredColumn, ...]:
+def stored_columns(columns: Iterable[DeltaColumn], partition_columns: list[str]) -> tuple[StoredColumn, ...]:
     """What stands in a data file: every column but the partition columns, whose values are in the log."""
     stored = []
     for column in columns:

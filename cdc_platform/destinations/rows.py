@@ -22,7 +22,7 @@ class RowCheck:
 
     def __init__(self, schema: TargetSchema, table: str) -> None:
         self._table = table
-        self._types = {field.name: polars_type(field.type) for field in schema.fields}
+        self._types = pl.Schema({field.name: polars_type(field.type) for field in schema.fields})
         self._required = [field.name for field in schema.fields if field.required]
 
     def all(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
@@ -33,12 +33,11 @@ class RowCheck:
         if missing := [name for name in self._types if name not in frame.columns]:
             raise SchemaConflict(f"rows for {self._table} come without its columns {', '.join(missing)}")
         rows = frame.select(list(self._types))
-        differing = {name: dtype for name, dtype in self._types.items() if rows.schema[name] != dtype}
-        if differing:
+        if rows.schema != self._types:
             try:
-                rows = rows.cast(dict(differing), strict=True)
+                rows = rows.cast(self._types, strict=True)
             except pl.exceptions.InvalidOperationError as error:
-                names = ", ".join(differing)
+                names = ", ".join(name for name, dtype in self._types.items() if frame.schema[name] != dtype)
                 raise InvalidRow(f"a value in {names} does not fit its column's type in {self._table}") from error
         for name in self._required:
             if nulls := rows[name].null_count():

@@ -1,4 +1,4 @@
-"""Which of two rows of one key is older, by their `_cdc_*` source positions: in Polars and in SQL.
+"""Which of two rows of one key is older, by their `_cdc_*` source positions.
 
 The version rule of `Applied` already applies every change once and in order. This guard is for the rest: a table
 that somebody rewound or wrote to. Rows whose positions cannot be compared (other binlog base name: another
@@ -7,7 +7,7 @@ server; or null) are never called older.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import polars as pl
 
@@ -36,18 +36,3 @@ def is_older(columns: tuple[str, ...], suffix: str) -> pl.Expr:
         | ((file == other) & (pl.col(BINLOG_POSITION) < pl.col(BINLOG_POSITION + suffix)))
     )
     return (earlier & (file.str.replace(number, "") == other.str.replace(number, ""))).fill_null(False)
-
-
-def older_in_sql(columns: tuple[str, ...], quoted: Callable[[str, str], str], rows: str, others: str) -> str:
-    """The same as a DataFusion condition on two aliased relations; `quoted(alias, column)` names a column."""
-    if columns == (LSN,):
-        return f"coalesce({quoted(rows, LSN)} < {quoted(others, LSN)}, false)"
-    file, other = quoted(rows, BINLOG_FILE), quoted(others, BINLOG_FILE)
-    position, other_position = quoted(rows, BINLOG_POSITION), quoted(others, BINLOG_POSITION)
-    base = r"regexp_replace({}, '\.[0-9]+$', '')"
-    return (
-        f"coalesce({base.format(file)} = {base.format(other)} and ("
-        f"octet_length({file}) < octet_length({other})"
-        f" or (octet_length({file}) = octet_length({other}) and {file} < {other})"
-        f" or ({file} = {other} and {position} < {other_position})), false)"
-    )
