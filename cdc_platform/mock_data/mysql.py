@@ -101,7 +101,7 @@ def load(connected: Connection, table: str, rows: pl.DataFrame, progress: Progre
         by_file = bool(single(cursor))
         done = 0
         for part in rows.iter_slices(_FILE_ROWS if by_file else _JSON_ROWS):
-            (_load_file if by_file else insert)(cursor, table, part)
+            (load_file if by_file else insert)(cursor, table, part)
             done += len(part)
             progress(table, done, len(rows))
 
@@ -177,7 +177,7 @@ def single(cursor: Cursor) -> Any:
     return row[0]
 
 
-def _load_file(cursor: Cursor, table: str, rows: pl.DataFrame) -> None:
+def load_file(cursor: Cursor, table: str, rows: pl.DataFrame) -> None:
     names = ", ".join(map(quoted, rows.columns))
     with NamedTemporaryFile(prefix="cdc-mock-data-", suffix=".csv") as file:
         # Text is always in quotes and NULL never, so that no text is taken for it; nothing is escaped.
