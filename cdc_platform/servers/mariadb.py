@@ -28,6 +28,7 @@ from cdc_platform.servers.software import Software, run
 from cdc_platform.servers.state import LOOPBACK, ServerState
 
 OLDEST = (10, 6)
+SYSTEM_PLACES = ("/usr/sbin", "/usr/local/sbin")  # of servers; not on an ordinary user's PATH
 PACKAGES = ("mariadb-server-core", "mariadb-client-core")
 
 _LOG_SIZE = "256M"
@@ -190,7 +191,7 @@ def _unpacked(tree: Path) -> Software | None:
 
 
 def _installed() -> Software | None:
-    places = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
+    places = os.pathsep.join([os.environ.get("PATH", os.defpath), *SYSTEM_PLACES])
     for name in ("mariadbd", "mysqld"):
         if (found := shutil.which(name, path=places)) and (usable := _usable(Software(Path(found).resolve()))):
             return usable
