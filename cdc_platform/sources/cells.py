@@ -146,8 +146,7 @@ def decimal_column(cells: Cells, wanted: pa.DataType) -> pl.Series:
     signed = np.where(negative, -value.astype(np.int64), value.astype(np.int64))
     wide = np.empty((len(cells), 2), np.int64)  # little endian: low half, then the sign's extension
     wide[:, 0], wide[:, 1] = signed, signed >> 63
-    buffers = [_bitmap(cells.valid), pa.py_buffer(wide)]
-    return _series(pa.Decimal128Array.from_buffers(wanted, len(cells), buffers))
+    return laid_out(wide, cells.valid, wanted)
 
 
 def date_column(cells: Cells) -> pl.Series:
@@ -156,7 +155,7 @@ def date_column(cells: Cells) -> pl.Series:
     odd = np.flatnonzero(cells.valid & ~(good & (cells.lengths == 10)))
     for row in odd.tolist():  # before Christ, after 9999, infinite: rare
         days[row] = _odd_moment(cells, row, "date") // _DAY
-    return series_of(days, cells.valid).cast(pl.Date)
+    return laid_out(days, cells.valid, pa.date32())
 
 
 def timestamp_column(cells: Cells, wanted: pa.DataType) -> pl.Series:
@@ -173,7 +172,7 @@ def timestamp_column(cells: Cells, wanted: pa.DataType) -> pl.Series:
     odd = np.flatnonzero(cells.valid & ~(good & good_time & good_fraction))
     for row in odd.tolist():  # before Christ, after 9999, infinite: rare
         value[row] = _odd_moment(cells, row, "timestamp")
-    return series_of(value, cells.valid).cast(polars_type(wanted))
+    return laid_out(value, cells.valid, wanted)
 
 
 _READERS: dict[int, Callable[[Cells, Any], pl.Series]] = {
@@ -197,13 +196,17 @@ def polars_type(arrow: pa.DataType) -> pl.DataType:
 
 
 def series_of(values: npt.NDArray[Any], valid: Mask) -> pl.Series:
-    """A series of `values`, null where not `valid`; no copy of the values where NumPy's and Polars' types agree."""
-    series = pl.Series(values=values)
-    return series if valid.all() else _masked(series, valid)
+    """A series of numbers or booleans, null where not `valid`."""
+    if values.dtype == np.bool_:
+        return laid_out(np.packbits(values, bitorder="little"), valid, pa.bool_())
+    native = values.astype(values.dtype.newbyteorder("="), copy=False)
+    return laid_out(native, valid, pa.from_numpy_dtype(native.dtype))
 
 
-def _masked(series: pl.Series, valid: Mask) -> pl.Series:
-    return pl.select(pl.when(pl.Series(values=valid)).then(series)).to_series()
+def laid_out(values: npt.NDArray[Any], valid: Mask, arrow: pa.DataType) -> pl.Series:
+    """A series of `arrow` from `values` as Arrow lays that type out in memory, null where not `valid`; no copy."""
+    buffers = [_bitmap(valid), pa.py_buffer(np.ascontiguousarray(values))]
+    return _series(pa.Array.from_buffers(arrow, len(valid), buffers))
 
 
 def _series(array: pa.Array) -> pl.Series:

@@ -1,0 +1,225 @@
+"""How Postgres is reached: the address, sessions whose text output is pinned, and its errors in the platform's words.
+
+Three kinds of session: control (psycopg2: catalogue, publication, slot), replication (psycopg2: creating slots) and
+Arrow (ADBC: rows and log messages in bulk). What is asked over them belongs to the other modules. Layer: sources.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import adbc_driver_manager
+import adbc_driver_postgresql.dbapi
+import psycopg2
+import psycopg2.extensions
+import psycopg2.extras
+import pyarrow as pa
+
+from cdc_platform.errors import CdcError, ConfigError, Gap, NeedsPerson, Unavailable
+
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+
+# Text of one value must be the same in the snapshot and in the stream, whatever the role's or database's own
+# settings are; a reading session must neither be cut short nor silently see less (row_security).
+_SETTINGS = {
+    "client_encoding": "UTF8",
+    "datestyle": "ISO,YMD",
+    "intervalstyle": "postgres",
+    "timezone": "UTC",
+    "bytea_output": "hex",
+    "extra_float_digits": "3",
+    "lc_monetary": "C",
+    "lc_numeric": "C",
+    "xmlbinary": "base64",
+    "search_path": "",
+    "row_security": "off",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresConnection:
+    """Address and login of one database."""
+
+    host: str
+    port: int
+    database: str
+    user: str
+    password: str = field(repr=False)
+    sslmode: str = "prefer"
+    sslrootcert: str | None = None
+    sslcert: str | None = None
+    sslkey: str | None = None
+    connect_timeout: int = 10
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> PostgresConnection:
+        """From a pipeline's `connection`; unknown, missing or malformed keys are a ConfigError."""
+        known = {f.name: f for f in fields(cls)}
+        for key in mapping:
+            if key not in known:
+                near = difflib.get_close_matches(str(key), known, 1)
+                hint = f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(known)}"
+                raise ConfigError(f"connection: unknown key '{key}'{hint}")
+        values = {"port": 5432, **mapping}
+        for key in ("host", "database", "user", "password"):
+            if not isinstance(values.get(key), str):
+                raise ConfigError(f"connection: '{key}' is {'missing' if key not in values else 'not text'}")
+        for key in ("port", "connect_timeout"):
+            if key in values:
+                values[key] = _positive(key, values[key])
+        if values.get("sslmode", "prefer") not in _SSL_MODES:
+            raise ConfigError(f"connection: sslmode is one of {', '.join(_SSL_MODES)}")
+        return cls(**values)
+
+    @property
+    def label(self) -> str:
+        return f"postgres at {self.host}:{self.port}"
+
+    def dsn(self) -> str:
+        """libpq's key=value form, with the session settings. Holds the password: never for a message."""
+        options = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
+        return psycopg2.extensions.make_dsn(
+            host=self.host,
+            port=self.port,
+            dbname=self.database,
+            user=self.user,
+            password=self.password,
+            sslmode=self.sslmode,
+            sslrootcert=self.sslrootcert,
+            sslcert=self.sslcert,
+            sslkey=self.sslkey,
+            connect_timeout=self.connect_timeout,
+            application_name="cdc_platform",
+            options=options,
+            keepalives_idle=30,
+        )
+
+    def control(self) -> psycopg2.extensions.connection:
+        """An autocommit session for the catalogue, the publication and the slot."""
+        with self.errors():
+            connection = psycopg2.connect(self.dsn())
+            connection.autocommit = True
+            return connection
+
+    def replication(self) -> psycopg2.extensions.connection:
+        """A non-blocking replication session: it can be polled, and so a wait in it can be bounded."""
+        with self.errors():
+            factory = psycopg2.extras.LogicalReplicationConnection
+            return psycopg2.connect(self.dsn(), connection_factory=factory, async_=True)
+
+    def arrow(self) -> adbc_driver_postgresql.dbapi.Connection:
+        """An autocommit session that gives results as Arrow record batches."""
+        with self.errors():
+            return adbc_driver_postgresql.dbapi.connect(self.dsn(), autocommit=True)
+
+    @contextmanager
+    def errors(self, doing: str = "") -> Iterator[None]:
+        """Errors of either driver leave as the platform's; `doing` says what was tried, for the message."""
+        try:
+            yield
+        except psycopg2.Error as error:
+            text = error.diag.message_primary or str(error)
+            raise self._translated(error.pgcode, text, doing) from error
+        except adbc_driver_manager.Error as error:
+            raise self._translated(error.sqlstate, str(error), doing) from error
+
+    def _translated(self, sqlstate: str | None, text: str, doing: str) -> CdcError:
+        start = f"{self.label}: " + (f"{doing}: " if doing else "")
+        text = _first_line(text)
+        if not sqlstate:
+            return self._unreached(text, start)
+        if sqlstate.startswith("28"):
+            return ConfigError(f"{self.label}: login refused for user '{self.user}'")
+        if sqlstate == "3D000":
+            return ConfigError(f"{self.label}: there is no database '{self.database}'")
+        if sqlstate == "55006":
+            return Unavailable(f"{start}the slot is in use by another session; run again when that has ended")
+        if sqlstate == "53400":
+            return NeedsPerson(f"{start}{text}; raise max_replication_slots and restart the server")
+        if sqlstate == "42501":
+            return NeedsPerson(f"{start}user '{self.user}' lacks a privilege ({text})")
+        if sqlstate == "55000":
+            return Gap(f"{start}{text}")
+        if sqlstate[:2] in ("08", "40", "53", "57") or sqlstate == "55P03":
+            return Unavailable(f"{start}{text}")
+        if sqlstate[:2] in ("21", "22", "23"):  # such texts quote values
+            return NeedsPerson(f"{start}the server could not read its data (SQLSTATE {sqlstate})")
+        return NeedsPerson(f"{start}{text} (SQLSTATE {sqlstate})")
+
+    def _unreached(self, text: str, start: str) -> CdcError:
+        """No session, hence no SQLSTATE: libpq's words are all there is. The server's own may be in any language."""
+        if "password authentication failed" in text or "no password supplied" in text:
+            return ConfigError(f"{self.label}: password rejected for user '{self.user}'")
+        if "no pg_hba.conf entry" in text:
+            return ConfigError(f"{self.label}: pg_hba.conf lets user '{self.user}' not in from here")
+        if "database" in text and "does not exist" in text:
+            return ConfigError(f"{self.label}: there is no database '{self.database}'")
+        if "role" in text and "does not exist" in text:
+            return ConfigError(f"{self.label}: there is no user '{self.user}'")
+        if "must be superuser or replication role" in text or "permission denied to start WAL sender" in text:
+            return NeedsPerson(f"{self.label}: user '{self.user}' may not replicate; run: alter role ... replication")
+        if "could not translate host name" in text:
+            return ConfigError(f"{self.label}: the host's name is unknown")
+        if "certificate" in text or "SSL" in text:
+            return ConfigError(f"{self.label}: no encrypted connection ({text})")
+        for sign, words in _TROUBLE.items():
+            if sign in text:
+                return Unavailable(f"{start}{words}")
+        return Unavailable(f"{start}{text}")
+
+
+_TROUBLE = {
+    "Connection refused": "connection refused; is the server running?",
+    "timeout expired": "no answer in time",
+    "starting up": "the server is starting up",
+    "shutting down": "the server is shutting down",
+    "too many": "no connection is free",
+    "closed the connection unexpectedly": "the connection was lost",
+    "terminating connection": "the connection was ended by the server",
+}
+
+
+def read_ahead(reader: pa.RecordBatchReader) -> Generator[pa.RecordBatch, None, None]:
+    """The reader's batches; the next one is fetched while the caller is busy with this one."""
+    with ThreadPoolExecutor(1, "read_ahead") as thread:
+        coming = thread.submit(next, reader, None)
+        while (batch := coming.result()) is not None:
+            coming = thread.submit(next, reader, None)
+            yield batch
+
+
+def identifier(name: str) -> str:
+    """A name as SQL reads it, whatever characters it has."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Text as an SQL constant, for the statements that take no parameters (COPY, replication commands)."""
+    quoted = text.replace("'", "''")
+    return f"'{quoted}'" if "\\" not in text else " E'" + quoted.replace("\\", "\\\\") + "'"
+
+
+def _first_line(text: str) -> str:
+    """The server's one line out of a driver's many (which may quote the whole statement)."""
+    _, found, rest = text.partition("ERROR:  ")
+    if not found:
+        _, found, rest = text.partition("FATAL:  ")
+    return (rest if found else text).strip().partition("\n")[0].strip()
+
+
+def _positive(key: str, value: Any) -> int:
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        number = 0
+    if not 0 < number < 65536:
+        raise ConfigError(f"connection: '{key}' is no whole number from 1 to 65535")
+    return number

@@ -1,0 +1,130 @@
+"""The publication: which tables the log is decoded for. It has the slot's name. Layer: sources.
+
+It may be made by the platform or by a database administrator beforehand, and may hold more tables than are followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cdc_platform.errors import CdcError, Gap, NeedsPerson, NotUnderstood
+from cdc_platform.model.schema import TableName
+from cdc_platform.sources.postgres.catalogue import CatalogueTable, Session, published_tables
+from cdc_platform.sources.postgres.connection import identifier
+
+_PUBLICATION = """
+select puballtables, pubinsert and pubupdate and pubdelete and pubtruncate, pubviaroot,
+       pg_has_role(pubowner, 'usage'), has_database_privilege(current_database(), 'create')
+from pg_publication where pubname = %s
+"""
+
+_FILTERED = "select schemaname, tablename from pg_publication_tables where pubname = %s and rowfilter is not null"
+
+
+@dataclass(frozen=True, slots=True)
+class _Publication:
+    all_tables: bool
+    all_operations: bool
+    via_root: bool
+    owned: bool
+
+
+def ensure_published(session: Session, name: str, tables: Mapping[TableName, CatalogueTable]) -> None:
+    """Make the publication, or add the tables that it lacks; NeedsPerson says what to run where that is not allowed."""
+    publication = _read(session, name)
+    missing = [table for table in sorted(tables) if table not in published_tables(session, name)]
+    if publication is None:
+        _own(session, tables, missing, _create(name, missing))
+        with session.cursor() as cursor:
+            cursor.execute(_create(name, missing))
+    elif missing:
+        statement = f"alter publication {identifier(name)} add table {_list(missing)}"
+        if not publication.owned:
+            raise NeedsPerson(f"publication '{name}' is not the user's own; let its owner run: {statement}")
+        _own(session, tables, missing, statement)
+        with session.cursor() as cursor:
+            cursor.execute(statement)
+    _check(session, name, _read(session, name), tables)
+
+
+def unpublished(session: Session, name: str, tables: Mapping[TableName, CatalogueTable]) -> dict[TableName, CdcError]:
+    """The tables whose changes are not all in the log as it is decoded now, and why."""
+    publication = _read(session, name)
+    then = "changes since then are not to be had: resync the table"
+    if publication is None:
+        return {table: Gap(f"{table}: publication '{name}' does not exist any more; {then}") for table in tables}
+    published = published_tables(session, name)
+    failures: dict[TableName, CdcError] = {}
+    for table, shape in tables.items():
+        if table not in published:
+            failures[table] = Gap(f"{table} has been taken out of publication '{name}'; {then}")
+            continue
+        try:
+            _check(session, name, publication, {table: shape})
+        except CdcError as error:
+            failures[table] = error
+    return failures
+
+
+def _read(session: Session, name: str) -> _Publication | None:
+    with session.cursor() as cursor:
+        cursor.execute(_PUBLICATION, [name])
+        row = cursor.fetchone()
+    return None if row is None else _Publication(*row[:4])
+
+
+def _check(
+    session: Session, name: str, publication: _Publication | None, tables: Mapping[TableName, CatalogueTable]
+) -> None:
+    assert publication is not None
+    quoted = identifier(name)
+    if not publication.all_operations:
+        raise NeedsPerson(
+            f"publication '{name}' leaves operations out; run: "
+            f"alter publication {quoted} set (publish = 'insert, update, delete, truncate')"
+        )
+    partitioned = next((table for table, shape in tables.items() if shape.partitioned), None)
+    if partitioned is not None and not publication.via_root:
+        raise NeedsPerson(
+            f"{partitioned} is partitioned; run: alter publication {quoted} set (publish_via_partition_root = true)"
+        )
+    if session.server_version >= 150000:
+        with session.cursor() as cursor:
+            cursor.execute(_FILTERED, [name])
+            filtered = {TableName(*row) for row in cursor.fetchall()} & set(tables)
+        if filtered:
+            raise NotUnderstood(f"publication '{name}' filters the rows of {min(filtered)}; publish all its rows")
+
+
+def _create(name: str, tables: Sequence[TableName]) -> str:
+    return f"create publication {identifier(name)} for table {_list(tables)} with (publish_via_partition_root = true)"
+
+
+def _list(tables: Sequence[TableName]) -> str:
+    return ", ".join(f"{identifier(table.schema)}.{identifier(table.name)}" for table in tables)
+
+
+def _own(
+    session: Session, tables: Mapping[TableName, CatalogueTable], missing: Sequence[TableName], statement: str
+) -> None:
+    """Publishing a table needs its ownership, making a publication the right to create in the database."""
+    with session.cursor() as cursor:
+        cursor.execute(
+            "select oid::bigint from pg_class where oid = any(%s::bigint[]::oid[]) and pg_has_role(relowner, 'usage')",
+            [[tables[table].oid for table in missing]],
+        )
+        owned = {row[0] for row in cursor.fetchall()}
+        cursor.execute("select has_database_privilege(current_database(), 'create')")
+        may_create = cursor.fetchone() == (True,)
+    foreign = [table for table in missing if tables[table].oid not in owned]
+    if foreign:
+        raise NeedsPerson(
+            f"only the owner of {foreign[0]} may publish it; let the owner or an administrator run: {statement}"
+        )
+    if statement.startswith("create") and not may_create:
+        user, database = session.info.user, session.info.dbname
+        raise NeedsPerson(
+            f"user '{user}' may not make a publication; let an administrator run: {statement}, or: "
+            f"grant create on database {identifier(database)} to {identifier(user)}"
+        )

@@ -1,0 +1,134 @@
+"""A consistent read of the database, bound to a place in its log.
+
+A temporary logical slot exports the snapshot: the server guarantees that it holds exactly the transactions whose commit
+record starts before the slot's consistent point C, so the snapshot's position is `Position(C, 0)` and nothing is lost
+or doubled between it and the stream. Every table is read in a session of its own that imports the snapshot: an error in
+one does not spoil the others. Rows come as a binary COPY in Arrow record batches; memory holds a few of them.
+
+A rewrite of the table (`alter table` of some kinds, `truncate`, `vacuum full` on its way) between the export and the
+read would make its rows vanish from the snapshot; that is looked for, under a lock, and stops the read.
+Layer: sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from cdc_platform.errors import ConfigError, InvalidRow, Unavailable
+from cdc_platform.model.change import ChangeBatch
+from cdc_platform.model.position import Position, format_lsn
+from cdc_platform.model.schema import TableName, TableSchema
+from cdc_platform.sources.cells import BadCell
+from cdc_platform.sources.postgres.batches import snapshot_batch
+from cdc_platform.sources.postgres.catalogue import CatalogueTable, read_tables
+from cdc_platform.sources.postgres.connection import PostgresConnection, identifier, literal, read_ahead
+from cdc_platform.sources.postgres.slot import Export
+from cdc_platform.sources.postgres.types import from_arrow
+
+_ROWS, _MAX_ROWS = 65_536, 262_144  # of one batch; wide rows give fewer
+_BYTES = 32 << 20
+
+# A table's file as the snapshot sees it against the one it has now, for the table and all its partitions.
+_REWRITTEN = """
+select count(*) from pg_partition_tree({table}::regclass) p right join pg_class c on c.oid = p.relid
+where (p.relid is not null or c.oid = {table}::regclass) and c.relkind = 'r'
+  and c.relfilenode <> 0 and c.relfilenode is distinct from pg_relation_filenode(c.oid)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresSnapshot:
+    """Implements `sources.source.Snapshot`. `taken_at` is the server's time in us since 1970."""
+
+    connection: PostgresConnection
+    export: Export
+    taken_at: int
+    publication: str
+
+    @property
+    def position(self) -> Position:
+        return Position(self.export.consistent)
+
+    def count(self, table: TableName) -> int:
+        with self._reading(table) as (cursor, shape), self.connection.errors(f"counting {table}"):
+            cursor.execute(f"select count(*) from {_source(shape)}")
+            row = cursor.fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def read(self, table: TableName, columns: Sequence[str] | None = None) -> Iterator[ChangeBatch]:
+        with self._reading(table) as (cursor, shape):
+            schema = shape.schema if columns is None else _narrowed(shape.schema, columns)
+            selected = ", ".join(f"{shape.types[name].select(name)} as {identifier(name)}" for name in schema.names)
+            first = 0
+            for batch in self._record_batches(cursor, f"select {selected} from {_source(shape)}", table):
+                rows = self._rows(batch, schema)
+                yield snapshot_batch(rows, schema, self.position, first, self.export.restart, self.taken_at)
+                first += rows.height
+
+    @contextmanager
+    def _reading(self, table: TableName) -> Iterator[tuple[Any, CatalogueTable]]:
+        with self.connection.errors(f"reading {table}"), closing(self.connection.control()) as control:
+            shape = read_tables(control, [table], self.publication)[table]
+        with closing(self.connection.arrow()) as session, closing(session.cursor()) as cursor:
+            with self.connection.errors(f"reading {table}"):
+                cursor.execute("begin transaction isolation level repeatable read read only")
+                cursor.execute(f"set transaction snapshot {literal(self.export.snapshot)}")
+                cursor.execute(f"lock table {_source(shape)} in access share mode")
+                cursor.execute(_REWRITTEN.format(table=literal(_name(table))))
+                if cursor.fetchone() != (0,):
+                    raise Unavailable(f"{table} was rewritten while the snapshot was taken; run again")
+            yield cursor, shape
+
+    def _record_batches(self, cursor: Any, statement: str, table: TableName) -> Iterator[pa.RecordBatch]:
+        """Batches of _ROWS to _MAX_ROWS rows, or of about _BYTES; none at all for an empty table."""
+        with self.connection.errors(f"reading {table}"):
+            cursor.execute(statement)
+            batches = read_ahead(cursor.fetch_record_batch())
+        held: list[pa.RecordBatch] = []
+        with closing(batches):
+            while True:
+                with self.connection.errors(f"reading {table}"):
+                    batch = next(batches, None)
+                if batch is not None and batch.num_rows:
+                    held.append(batch)
+                full = sum(b.num_rows for b in held) >= _ROWS or sum(b.nbytes for b in held) >= _BYTES
+                if held and (batch is None or full):
+                    merged = held[0] if len(held) == 1 else pa.concat_batches(held)
+                    yield from (merged.slice(start, _MAX_ROWS) for start in range(0, merged.num_rows, _MAX_ROWS))
+                    held = []
+                if batch is None:
+                    return
+
+    def _rows(self, batch: pa.RecordBatch, schema: TableSchema) -> pl.DataFrame:
+        columns = []
+        for column, array in zip(schema.columns, batch.columns, strict=True):
+            try:
+                columns.append(from_arrow(array, column.type).alias(column.name))
+            except BadCell as bad:
+                where = f"{schema.table}: column '{column.name}' of a row in the snapshot at"
+                raise InvalidRow(f"{where} {format_lsn(self.position.at)} {bad.reason}") from None
+        return pl.DataFrame(columns)
+
+
+def _narrowed(schema: TableSchema, columns: Sequence[str]) -> TableSchema:
+    unknown = [name for name in columns if name not in schema.names]
+    if unknown:
+        raise ConfigError(f"{schema.table} has no column '{unknown[0]}'; it has {', '.join(schema.names)}")
+    key = schema.primary_key if set(schema.primary_key) <= set(columns) else ()
+    return replace(schema, columns=tuple(schema.column(name) for name in columns), primary_key=key)
+
+
+def _name(table: TableName) -> str:
+    return f"{identifier(table.schema)}.{identifier(table.name)}"
+
+
+def _source(shape: CatalogueTable) -> str:
+    """The table's own rows: those of inheriting tables are published under their own names, partitions' are not."""
+    return _name(shape.schema.table) if shape.partitioned else f"only {_name(shape.schema.table)}"

@@ -1,0 +1,156 @@
+"""Postgres 14 to 18 behind the `Source` seam: this file joins the parts and holds no idea of its own.
+
+    connection  sessions and errors      preflight    what must hold before       snapshot  first state
+    catalogue   tables and types         publication  which tables are logged     stream    changes after it
+    types       the type table           slot         where the log stands        pgoutput  the decoder
+
+Positions: `at` is the LSN of a transaction's commit record, see `pgoutput`; the `lsn` column is explained in `batches`.
+
+Rights that the role needs: LOGIN, REPLICATION, USAGE on the schema and SELECT on the tables. To make the publication
+and add tables to it by itself it must own the tables and may CREATE in the database; otherwise an administrator makes
+a publication of the slot's name, and the platform takes it as it is. Layer: sources.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from cdc_platform.errors import CdcError
+from cdc_platform.model.change import Captured
+from cdc_platform.model.position import Position, format_position
+from cdc_platform.model.schema import TableName, TableSchema
+from cdc_platform.sources.postgres import preflight, publication
+from cdc_platform.sources.postgres import slot as slots
+from cdc_platform.sources.postgres.catalogue import CatalogueTable, Session, read_tables
+from cdc_platform.sources.postgres.connection import PostgresConnection
+from cdc_platform.sources.postgres.snapshot import PostgresSnapshot
+from cdc_platform.sources.postgres.stream import Pace, Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds to wait: for open transactions when a slot or snapshot is made."""
+
+    open_transactions: float = 60.0
+
+
+class PostgresSource:
+    """One database, read through one slot and one publication, both named `slot`. Implements `Source`."""
+
+    def __init__(
+        self, connection: PostgresConnection, slot: str, pace: Pace | None = None, patience: Patience | None = None
+    ) -> None:
+        slots.check_name(slot)
+        self._connection, self._slot = connection, slot
+        self._pace, self._patience = pace or Pace(), patience or Patience()
+        self._control: Session | None = None
+        self._settled = 0
+
+    def schemas(self, tables: Sequence[TableName]) -> Mapping[TableName, TableSchema]:
+        return {table: found.schema for table, found in self._tables(tables).items()}
+
+    def prepare(self, tables: Sequence[TableName]) -> None:
+        """Check server and tables, make the publication, then the slot: decoding needs them in this order."""
+        found = self._tables(tables)
+        session = self._session()
+        with self._connection.errors("preparing"):
+            slot = slots.read_slot(session, self._slot)
+            preflight.check_server(session, new_slots=0 if slot else 2)
+            preflight.check_tables(session, found)
+            if slot is not None:
+                slots.check_usable(session, self._slot, slot)
+            publication.ensure_published(session, self._slot, found)
+            if slot is None:
+                slots.create_slot(self._connection, session, self._slot, self._patience.open_transactions)
+
+    def check_resumable(self, start: Position) -> None:
+        with self._connection.errors("looking at the slot"):
+            slots.resumable_slot(self._session(), self._slot, start)
+
+    def identity(self) -> str:
+        """`postgres/<system identifier>/<database oid>/<slot>`. The timeline is left out: a promoted standby that
+        holds the slot goes on with the same positions, and one that does not has no slot to resume from."""
+        with self._connection.errors("identifying the server"), self._session().cursor() as cursor:
+            cursor.execute(
+                "select system_identifier, d.oid::bigint from pg_control_system(), pg_database d"
+                " where d.datname = current_database()"
+            )
+            row = cursor.fetchone()
+        assert row is not None
+        return f"postgres/{row[0]}/{row[1]}/{self._slot}"
+
+    def head(self) -> Position:
+        """The end of the log on disk, once every commit made before the call is in it.
+
+        Decoding sees only what is flushed. A commit with synchronous_commit = off is flushed by the WAL writer within
+        three of its delays; so where the log inserted is longer than the log flushed, this waits for the rest that
+        long. What is not on disk then belongs to transactions that have not committed.
+        """
+        session = self._session()
+        with self._connection.errors("looking where the log ends"):
+            inserted = slots.inserted(session)
+            flushed = slots.flushed(session)
+            if flushed < inserted and inserted > self._settled:
+                flushed = slots.await_flushed(session, inserted, 4 * slots.writer_delay(session))
+            self._settled = inserted
+            return Position(flushed)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[PostgresSnapshot]:
+        session = self._session()
+        with self._connection.errors("looking at the slot"):
+            slots.resumable_slot(session, self._slot, Position(slots.inserted(session)))
+        name = f"cdc_snapshot_{secrets.token_hex(6)}"
+        wait = self._patience.open_transactions
+        with slots.exported_snapshot(self._connection, session, name, wait) as export:
+            with self._connection.errors("exporting a snapshot"):
+                taken_at = slots.server_time(session)
+            yield PostgresSnapshot(self._connection, export, taken_at, self._slot)
+
+    def changes(self, tables: Sequence[TableName], start: Position, until: Position) -> Iterator[Captured]:
+        session = self._session()
+        with self._connection.errors("looking at the slot"):
+            slots.resumable_slot(session, self._slot, start)
+            followed, failures = self._followed(session, tables)
+        if failures:
+            yield Captured((), start, failures)
+        stream = Stream(self._connection, session, self._slot, followed, self._pace)
+        yield from stream.read(start, until)
+
+    def acknowledge(self, position: Position) -> None:
+        with self._connection.errors("moving the slot on"):
+            slots.advance(self._session(), self._slot, position.at)
+
+    def format(self, position: Position) -> str:
+        return format_position(position, None)
+
+    def close(self) -> None:
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+
+    def _session(self) -> Session:
+        if self._control is None or self._control.closed:
+            self._control = self._connection.control()
+        return self._control
+
+    def _tables(self, tables: Sequence[TableName]) -> dict[TableName, CatalogueTable]:
+        with self._connection.errors("reading the catalogue"):
+            return read_tables(self._session(), tables, self._slot)
+
+    def _followed(
+        self, session: Session, tables: Sequence[TableName]
+    ) -> tuple[dict[TableName, CatalogueTable], dict[TableName, CdcError]]:
+        """The tables that can be followed from here on, and those that cannot."""
+        failures: dict[TableName, CdcError] = {}
+        followed: dict[TableName, CatalogueTable] = {}
+        for table in tables:
+            try:
+                followed |= read_tables(session, [table], self._slot)
+            except CdcError as error:
+                failures[table] = error
+        failures |= publication.unpublished(session, self._slot, followed)
+        return {table: shape for table, shape in followed.items() if table not in failures}, failures
