@@ -102,7 +102,7 @@ def arranged(frames: Iterable[pl.DataFrame], arrangement: Arrangement, spool: Pa
 
 
 def memory_bytes(frame: pl.DataFrame) -> int:
-    """What a frame takes in memory. Polars' own estimate leaves out the 16 bytes that each string has beside its text."""
+    """What a frame takes in memory. Polars' own estimate leaves out the 16 bytes that a string has beside its text."""
     views = sum(dtype in (pl.String, pl.Binary) for dtype in frame.dtypes)
     return int(frame.estimated_size()) + 16 * views * frame.height
 

@@ -97,14 +97,14 @@ def rewritten(
     `replaced` is given the rows that go (as they were), for a change feed.
     """
     changed = made.changes.select(list(key))
-    for batch in _batches(made.touched, live.sizes):
+    for batch in batches(made.touched, live.sizes):
         rows = live.read(batch, columns).select(list(columns)).collect()
         yield rows.join(changed, on=list(key), how="anti")
         replaced(rows.join(changed, on=list(key), how="semi"))
     yield made.changes.filter(pl.col(OPERATION) != DELETE).select(list(columns))
 
 
-def _batches(files: Sequence[int], sizes: Sequence[int]) -> Iterator[list[int]]:
+def batches(files: Sequence[int], sizes: Sequence[int]) -> Iterator[list[int]]:
     """Files that are read at once: up to a bound of stored bytes, at least one."""
     batch: list[int] = []
     held = 0

@@ -245,8 +245,8 @@ def check_same(table: DeltaTable, expected: list[DeltaColumn], layout: TableLayo
     metadata = table.metadata()
     partitions = [term.name for term in layout.partitions]
     if metadata.partition_columns != partitions:
-        there, here = ", ".join(metadata.partition_columns) or "nothing", ", ".join(partitions) or "nothing"
-        differences.append(f"it is partitioned by {there} and should be by {here}")
+        have, want = ", ".join(metadata.partition_columns) or "nothing", ", ".join(partitions) or "nothing"
+        differences.append(f"it is partitioned by {have} and should be by {want}")
     mode, wanted = metadata.configuration.get(MAPPING, "none"), dict(layout.properties).get(MAPPING, "none")
     if mode != wanted:
         differences.append(f"its {MAPPING} is {mode} and should be {wanted}")

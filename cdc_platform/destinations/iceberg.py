@@ -1,0 +1,295 @@
+"""An Iceberg table as a destination.
+
+    append   own Parquet files in the table's sort order, one snapshot          memory bounded by arrange.py
+    upsert   copy-on-write of the files that hold a changed key, one snapshot
+    applied  summary of the newest ancestor snapshot of this log; a table property where snapshots are expired
+
+The default catalog is SQLite, `catalog.db` in the warehouse, its name `default`. Questions to it are answered
+from the metadata file (iceberg_metadata.py); pyiceberg is imported by the first write.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import polars as pl
+
+from cdc_platform.destinations import iceberg_metadata, iceberg_table
+from cdc_platform.destinations.arrange import Arrangement, arranged
+from cdc_platform.destinations.commit import Conflict, once
+from cdc_platform.destinations.copy_on_write import FILE, batches, plan, rewritten
+from cdc_platform.destinations.data_files import FilePlan, StoredColumn, write_files
+from cdc_platform.destinations.destination import Applied, Written
+from cdc_platform.destinations.iceberg_metadata import Metadata, local_path
+from cdc_platform.destinations.rows import OPERATION, RowCheck
+from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, SchemaConflict, Unavailable
+from cdc_platform.model.change import DELETE
+from cdc_platform.model.target import SortField, TableLayout, TargetField, TargetSchema
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
+    from pyiceberg.manifest import DataFile as IcebergFile
+    from pyiceberg.table import Table
+
+CATALOG_NAME: Final = "default"
+CATALOG_FILE: Final = "catalog.db"
+_SPOOL: Final = "_cdc_spool"
+_CODEC: Final = "write.parquet.compression-codec"
+
+
+class IcebergDestination:
+    """See destination.Destination. `catalog` is a pyiceberg catalog configuration (its `name` is taken out of it)."""
+
+    def __init__(self, warehouse: str, identifier: str, catalog: Mapping[str, Any] | None, layout: TableLayout) -> None:
+        self._namespace, _, self._table = identifier.rpartition(".")
+        if not self._namespace or not self._table:
+            raise ConfigError(f"destination.table: '{identifier}' is not of the form namespace.name")
+        if "://" in warehouse and not warehouse.startswith("file://"):
+            raise ConfigError(
+                f"destination.path: '{warehouse}' is not in the local file system, which is all that is written"
+            )
+        self._warehouse = Path(warehouse.removeprefix("file://")).absolute()
+        self._identifier = identifier
+        self._config = dict(catalog) if catalog is not None else None
+        self._layout = layout
+        self._name = f"Iceberg table {identifier} in {self._warehouse}"
+        self._schema: TargetSchema | None = None
+        self._opened: Catalog | None = None
+
+    def ensure(self, schema: TargetSchema) -> None:
+        schema = iceberg_table.required_schema(schema)
+        iceberg_table.check_layout(schema, self._layout)
+        metadata = self._metadata()
+        if metadata is None:
+            with self._guard():
+                iceberg_table.create(self._catalog(), self._identifier, schema, self._layout)
+            metadata = self._existing_metadata()
+        iceberg_table.check_same(metadata, schema, self._layout, self._name)
+        self._schema = schema
+        wanted = {key: value for key, value in self._layout.properties if metadata.properties.get(key) != value}
+        wanted.pop(iceberg_table.FORMAT_VERSION, None)
+        if wanted:
+            with self._guard(), self._load().transaction() as transaction:
+                transaction.set_properties(wanted)
+
+    def applied(self, log_id: str) -> Applied | None:
+        metadata = self._metadata()
+        if metadata is None:
+            return None
+        applied = metadata.applied(log_id)
+        if applied is None and metadata.holds_rows():
+            raise SchemaConflict(
+                f"{self._name} holds rows that this change log did not write; "
+                "move it away, or choose another table for the pipeline"
+            )
+        return applied
+
+    def append(self, rows: Iterator[pl.DataFrame], applied: Applied) -> Written:
+        table = self._load()
+        written = _Writing(self, table)
+        try:
+            checked = RowCheck(self._ensured(), self._name).all(rows)
+            added, count = written.write(checked, Arrangement(self._layout.partitions, self._layout.sort))
+        except BaseException:
+            written.discard()
+            raise
+        shape = table.metadata.current_schema_id, table.metadata.default_spec_id
+
+        def commit() -> Written:
+            current = self._load()
+            if (current.metadata.current_schema_id, current.metadata.default_spec_id) != shape:
+                raise SchemaConflict(f"{self._name} changed its columns while it was written to; run again")
+            return self._commit(current, [], added, applied, count)
+
+        return self._once(commit, applied, count, written.discard)
+
+    def upsert(self, rows: pl.DataFrame, applied: Applied) -> Written:
+        schema = self._ensured()
+        check = RowCheck(schema, self._name)
+        deleted = pl.col(OPERATION) == DELETE
+        stay = check.one(rows.filter(~deleted))
+        # A deleted row may hold its key alone: it is never written.
+        changes = pl.concat([stay, rows.filter(deleted).select(stay.columns).cast(stay.schema)])
+        sort = self._layout.sort or tuple(SortField(name) for name in schema.key)
+        attempts: list[_Writing] = []
+
+        def attempt() -> Written:
+            from cdc_platform.destinations.iceberg_files import entries, live_files
+
+            table = self._load()
+            live = live_files(table, schema.key)
+            made = plan(live, changes, schema.key)
+            attempts.append(_Writing(self, table))
+            new = rewritten(live, made, schema.key, stay.columns, lambda replaced: None)
+            added, _ = attempts[-1].write(new, Arrangement(self._layout.partitions, sort))
+            removed = entries(table, {live.paths[i] for i in made.touched})
+            return self._commit(table, removed, added, applied, changes.height)
+
+        def discard() -> None:
+            for writing in attempts:
+                writing.discard()
+
+        return self._once(attempt, applied, changes.height, discard)
+
+    def scan(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+        metadata = self._metadata()
+        if metadata is None:
+            return
+        from cdc_platform.destinations.iceberg_files import live_files
+
+        names = [field.name for field in metadata.columns if columns is None or field.name in columns]
+        with self._guard():
+            live = live_files(self._load(), ())
+            for batch in batches(range(len(live.paths)), live.sizes):
+                yield live.read(batch, names).collect().drop(FILE)
+
+    def table_version(self) -> int | None:
+        metadata = self._metadata()
+        return None if metadata is None else metadata.snapshot_id
+
+    def schema(self) -> Sequence[TargetField] | None:
+        metadata = self._metadata()
+        return None if metadata is None else metadata.columns
+
+    # Opening and failing
+
+    def _metadata(self) -> Metadata | None:
+        """The table's metadata as it is now; None where there is no table."""
+        try:
+            if self._config is None:
+                catalog = self._warehouse / CATALOG_FILE
+                location = iceberg_metadata.locate(catalog, CATALOG_NAME, self._namespace, self._table)
+            else:
+                location = self._location()
+            return None if location is None else iceberg_metadata.read(location)
+        except (OSError, ValueError, KeyError, sqlite3.Error) as error:
+            raise self._failure(error) from error
+
+    def _location(self) -> str | None:
+        from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError
+
+        with self._guard():
+            try:
+                return str(self._catalog().load_table(self._identifier).metadata_location)
+            except (NoSuchTableError, NoSuchNamespaceError):
+                return None
+
+    def _existing_metadata(self) -> Metadata:
+        metadata = self._metadata()
+        if metadata is None:
+            raise NeedsPerson(f"{self._name} was there and is not any more; run again to make it anew")
+        return metadata
+
+    def _ensured(self) -> TargetSchema:
+        if self._schema is None:
+            raise AssertionError("ensure comes before a write")
+        return self._schema
+
+    def _catalog(self) -> Catalog:
+        if self._opened is None:
+            from pyiceberg.catalog import load_catalog
+
+            if self._config is None:
+                self._warehouse.mkdir(parents=True, exist_ok=True)
+                uri = f"sqlite:///{self._warehouse / CATALOG_FILE}"
+                self._opened = load_catalog(CATALOG_NAME, type="sql", uri=uri, warehouse=str(self._warehouse))
+            else:
+                given = {key: str(value) for key, value in self._config.items() if key != "name"}
+                name = str(self._config.get("name", CATALOG_NAME))
+                self._opened = load_catalog(name, **{"warehouse": str(self._warehouse), **given})
+        return self._opened
+
+    def _load(self) -> Table:
+        return self._catalog().load_table(self._identifier)
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            yield
+        except _doubtful() as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: Exception) -> CdcError:
+        text = (str(error).splitlines() or [""])[0][:200]
+        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) or "unable to open" in text:
+            return ConfigError(f"destination.path: {self._warehouse} cannot be written or read: {text}")
+        if "locked" in text:
+            return Unavailable(f"{self._name}: its catalog is locked by another process; try again")
+        return NeedsPerson(f"{self._name} cannot be read or written: {text or type(error).__name__}")
+
+    # Committing
+
+    def _commit(
+        self, table: Table, removed: Sequence[IcebergFile], added: Sequence[IcebergFile], applied: Applied, rows: int
+    ) -> Written:
+        from pyiceberg.exceptions import CommitFailedException
+
+        from cdc_platform.destinations import iceberg_snapshot
+
+        summary, noted = iceberg_metadata.snapshot_properties(applied), iceberg_metadata.table_properties(applied)
+        try:
+            iceberg_snapshot.commit(table, removed, added, summary, noted)
+        except CommitFailedException as error:
+            raise Conflict from error
+        snapshot = table.current_snapshot()
+        return Written(snapshot.snapshot_id if snapshot else -1, rows)
+
+    def _once(self, commit: Callable[[], Written], applied: Applied, rows: int, undo: Callable[[], None]) -> Written:
+        def landed() -> Written | None:
+            metadata = self._existing_metadata()
+            there = metadata.applied(applied.log_id)
+            if there is None or there.version < applied.version:
+                return None
+            return Written(metadata.snapshot_id or -1, rows)
+
+        with self._guard():
+            return once(commit, landed, undo, _doubtful(), self._name)
+
+
+class _Writing:
+    """The data files of one write, so that they can be removed when it comes to nothing."""
+
+    def __init__(self, destination: IcebergDestination, table: Table) -> None:
+        from cdc_platform.destinations.iceberg_files import NewFiles
+
+        self._layout = destination._layout
+        self._data = f"{table.metadata.location}/data"
+        self._spool = local_path(table.metadata.location) / _SPOOL
+        self._new = NewFiles(table, self._layout.partitions)
+        self._columns = tuple(
+            StoredColumn(field.name, field.name, kind.type, field.required, field.field_id)
+            for field, kind in zip(table.schema().fields, destination._existing_metadata().columns, strict=True)
+        )
+        codec = table.metadata.properties.get(_CODEC, "zstd")
+        self._codec = "none" if codec == "uncompressed" else codec
+        self._paths: list[str] = []
+
+    def write(self, rows: Iterable[pl.DataFrame], arrangement: Arrangement) -> tuple[list[IcebergFile], int]:
+        """Data files of all rows as manifest entries, and how many rows there are."""
+        files = FilePlan(self._columns, arrangement, self._create, self._codec)
+        written = list(write_files(arranged(rows, arrangement, self._spool), files))
+        return [self._new.entry(file, f"{self._data}/{file.path}") for file in written], sum(f.rows for f in written)
+
+    def _create(self, path: str) -> IO[bytes]:
+        file = local_path(f"{self._data}/{path}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._paths.append(path)
+        return file.open("xb")
+
+    def discard(self) -> None:
+        """Remove what was written: files that no snapshot names would stay for ever."""
+        while self._paths:
+            with suppress(OSError):
+                local_path(f"{self._data}/{self._paths.pop()}").unlink()
+
+
+def _doubtful() -> tuple[type[Exception], ...]:
+    """What a catalog and its store raise where the fate of a commit is unknown."""
+    from pyiceberg.exceptions import RESTError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (SQLAlchemyError, OSError, RESTError)

@@ -1,0 +1,189 @@
+"""An Iceberg table's metadata file, read without pyiceberg.
+
+What a run with nothing to do asks (which version of the change log is in, is the shape the same) is in one JSON
+file, whose place is one row of the catalog. Importing pyiceberg takes longer (1.5 s) than all of that; so it is
+imported for writing, and for catalogs other than the default one only.
+Formats: https://iceberg.apache.org/spec/#table-metadata-fields; the catalog's table is that of Iceberg's JDBC catalog.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import pyarrow as pa
+
+from cdc_platform.destinations.destination import Applied
+from cdc_platform.model.target import TargetField
+
+_WORDS: Final[Mapping[str, pa.DataType]] = {
+    "boolean": pa.bool_(),
+    "int": pa.int32(),
+    "long": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "string": pa.string(),
+    "binary": pa.binary(),
+    "date": pa.date32(),
+    "time": pa.time64("us"),
+    "timestamp": pa.timestamp("us"),
+    "timestamptz": pa.timestamp("us", "UTC"),
+}
+_TYPES: Final = {kind: word for word, kind in _WORDS.items()}
+
+LOG_ID: Final = "cdc.log_id"
+VERSION: Final = "cdc.version"
+POSITION: Final = "cdc.position"
+_PROPERTY: Final = "cdc.applied."
+
+
+def iceberg_word(kind: pa.DataType) -> str | None:
+    """The Iceberg type of an Arrow type; None when there is none that holds exactly its values."""
+    if pa.types.is_decimal128(kind):
+        return f"decimal({kind.precision}, {kind.scale})"
+    return _TYPES.get(kind)
+
+
+def arrow_type(word: Any) -> pa.DataType | None:
+    """The inverse of `iceberg_word`; nested types are dicts in the metadata and None here."""
+    if not isinstance(word, str):
+        return None
+    if word.startswith("decimal("):
+        precision, scale = word[8:-1].split(",")
+        return pa.decimal128(int(precision), int(scale))
+    return _WORDS.get(word)
+
+
+def locate(catalog: Path, name: str, namespace: str, table: str) -> str | None:
+    """Where the table's current metadata file is, from the SQLite catalog; None without catalog or table."""
+    if not catalog.exists():
+        return None
+    query = (
+        "select metadata_location from iceberg_tables where catalog_name = ? and table_namespace = ? and table_name = ?"
+    )
+    with closing(sqlite3.connect(f"file:{quote(str(catalog))}?mode=ro", uri=True, timeout=10)) as connection:
+        try:
+            row = connection.execute(query, (name, namespace, table)).fetchone()
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):
+                return None
+            raise
+    return str(row[0]) if row else None
+
+
+def local_path(location: str) -> Path:
+    """A location of the local file system as a path (`file:///a`, `file:/a` or `/a`)."""
+    return Path("/" + location.removeprefix("file:").lstrip("/"))
+
+
+def read(location: str) -> Metadata:
+    """The metadata file at a local location. Raises OSError, ValueError."""
+    content = local_path(location).read_bytes()
+    if content[:2] == b"\x1f\x8b":
+        content = gzip.decompress(content)
+    return Metadata(json.loads(content))
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """One version of a table: its metadata as the specification writes it."""
+
+    document: Mapping[str, Any]
+
+    @property
+    def fields(self) -> Sequence[Mapping[str, Any]]:
+        current = self.document["current-schema-id"]
+        schema = next(s for s in self.document["schemas"] if s["schema-id"] == current)
+        fields: Sequence[Mapping[str, Any]] = schema["fields"]
+        return fields
+
+    @property
+    def columns(self) -> list[TargetField]:
+        return [
+            TargetField(field["name"], arrow_type(field["type"]) or pa.null(), field["required"])
+            for field in self.fields
+        ]
+
+    @property
+    def key(self) -> set[str]:
+        current = self.document["current-schema-id"]
+        schema = next(s for s in self.document["schemas"] if s["schema-id"] == current)
+        ids = set(schema.get("identifier-field-ids", ()))
+        return {field["name"] for field in schema["fields"] if field["id"] in ids}
+
+    @property
+    def partitions(self) -> list[tuple[str, str]]:
+        """(column, transform) of each partition field of the current spec."""
+        current = self.document["default-spec-id"]
+        spec = next(s for s in self.document["partition-specs"] if s["spec-id"] == current)
+        names = {field["id"]: field["name"] for field in self.fields}
+        return [(names.get(f["source-id"], "?"), f["transform"]) for f in spec["fields"] if f["transform"] != "void"]
+
+    @property
+    def sort(self) -> list[tuple[str, bool]]:
+        """(column, descending) of each term of the current sort order; a transformed term shows its transform."""
+        current = self.document["default-sort-order-id"]
+        order = next(o for o in self.document["sort-orders"] if o["order-id"] == current)
+        names = {field["id"]: field["name"] for field in self.fields}
+        terms = []
+        for term in order["fields"]:
+            name = names.get(term["source-id"], "?")
+            shown = name if term["transform"] == "identity" else f"{term['transform']}({name})"
+            terms.append((shown, term["direction"] == "desc"))
+        return terms
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        properties: Mapping[str, str] = self.document.get("properties", {})
+        return properties
+
+    @property
+    def snapshot_id(self) -> int | None:
+        current = self.document.get("current-snapshot-id")
+        return None if current in (None, -1) else int(current)
+
+    def holds_rows(self) -> bool:
+        snapshot = next(self._ancestors(), None)
+        return snapshot is not None and snapshot.get("summary", {}).get("total-records") != "0"
+
+    def applied(self, log_id: str) -> Applied | None:
+        """What the newest ancestor of the current snapshot says of this log.
+
+        Snapshots may be expired away; where the ancestry ends in one that is gone, the table's property tells.
+        """
+        last: Mapping[str, Any] | None = None
+        for last in self._ancestors():
+            summary = last.get("summary", {})
+            if summary.get(LOG_ID) == log_id:
+                return Applied(log_id, int(summary[VERSION]), summary.get(POSITION, ""))
+        if last is None or last.get("parent-snapshot-id") is None:
+            return None
+        noted = self.properties.get(_PROPERTY + log_id)
+        if noted is None:
+            return None
+        version, _, position = noted.partition(" ")
+        return Applied(log_id, int(version), position)
+
+    def _ancestors(self) -> Iterator[Mapping[str, Any]]:
+        snapshots = {snapshot["snapshot-id"]: snapshot for snapshot in self.document.get("snapshots", ())}
+        snapshot = snapshots.get(self.snapshot_id)
+        while snapshot is not None:
+            yield snapshot
+            snapshot = snapshots.get(snapshot.get("parent-snapshot-id"))
+
+
+def snapshot_properties(applied: Applied) -> dict[str, str]:
+    """What travels in a snapshot's summary."""
+    return {LOG_ID: applied.log_id, VERSION: str(applied.version), POSITION: applied.position}
+
+
+def table_properties(applied: Applied) -> dict[str, str]:
+    """The same as a table property, which outlives expired snapshots."""
+    return {_PROPERTY + applied.log_id: f"{applied.version} {applied.position}"}
