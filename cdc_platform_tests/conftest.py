@@ -55,9 +55,9 @@ class Servers:
 
 
 @contextmanager
-def temporary_home() -> Iterator[Settings]:
+def temporary_home(prefix: str = "cdc-tests-") -> Iterator[Settings]:
     """A CDC_HOME whose servers are stopped, and which is removed, at the end or when this process dies."""
-    home = Path(tempfile.mkdtemp(prefix="cdc-tests-")).resolve()
+    home = Path(tempfile.mkdtemp(prefix=prefix)).resolve()
     guard = subprocess.Popen(
         [sys.executable, "-c", _GUARD, str(home)], stdin=subprocess.PIPE, cwd=PACKAGE.parent, start_new_session=True
     )

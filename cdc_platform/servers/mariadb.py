@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
 
-from cdc_platform.errors import Unavailable
+from cdc_platform.errors import ConfigError, Unavailable
 from cdc_platform.servers import debian
 from cdc_platform.servers.account import Account
 from cdc_platform.servers.process import Mark, read_pid
@@ -110,6 +110,8 @@ class MariaDB:
                 "there is no MariaDB 10.6+ on this machine and no apt to fetch one: install mariadb-server, or run "
                 "the databases of infra/docker-compose.yaml and set MYSQL_HOST, MYSQL_PORT, MYSQL_USER, MYSQL_PASSWORD"
             )
+        if any(separator in str(self.tree) for separator in ":;"):
+            raise ConfigError(f"CDC_HOME {self.tree.parents[1]} holds ':' or ';', which a library path cannot")
         progress("MariaDB: fetching packages (9 MB)")
         shutil.rmtree(self.tree, ignore_errors=True)
         debian.unpack(PACKAGES, self.tree, progress)
@@ -125,14 +127,15 @@ class MariaDB:
                 *account.prefix,
                 str(installer),
                 "--no-defaults",
-                f"--basedir={_base(software.program)}",
+                # The script does not quote this one: relative, it may hold spaces.
+                "--basedir=.",
                 f"--datadir={data}",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
                 f"--innodb-log-file-size={_LOG_SIZE}",
             ],
             software,
-            data,
+            _base(software.program),
         )
 
     def grant(self, software: Software, account: Account, data: Path, state: ServerState) -> None:

@@ -26,8 +26,8 @@ def home() -> Iterator[Settings]:
 
 @pytest.fixture(scope="module")
 def used_home() -> Iterator[Settings]:
-    """Shared by the tests of one module, which start and stop its servers as they like."""
-    with temporary_home() as settings:
+    """Shared by the tests of one module, which start and stop its servers as they like. Its name is no easy one."""
+    with temporary_home("cdc tests' $x ü " + "long" * 40) as settings:
         yield settings
 
 

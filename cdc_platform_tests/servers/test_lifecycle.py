@@ -216,6 +216,28 @@ def test_many_ups_at_once_start_one_of_each(home: Settings, ask: Ask) -> None:
     assert down(home) == BOTH
 
 
+def test_servers_of_tests_that_were_killed_go_as_well() -> None:
+    script = """
+import time
+from cdc_platform.servers.embedded import status, up
+from cdc_platform_tests.conftest import temporary_home
+with temporary_home() as settings:
+    up(settings, environ={})
+    print(settings.home, *(found.pid for found in status(settings).values()), flush=True)
+    time.sleep(60)
+"""
+    tests = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=PACKAGE.parent)
+    assert tests.stdout is not None
+    home, *pids = tests.stdout.readline().split()
+    assert len(pids) == 2
+    tests.kill()
+    tests.communicate()
+    deadline = time.monotonic() + 30
+    while Path(home).exists() or any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 @pytest.mark.parametrize(
     ("moment", "delay"),
     [
