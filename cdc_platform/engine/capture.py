@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from cdc_platform.change_log.log import ChangeLog
+from cdc_platform.engine.ahead import read_ahead
 from cdc_platform.engine.feeds import Feed
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.engine.progress import Progress, silent
@@ -111,7 +112,7 @@ def _snapshot_events(
     snapshot: Snapshot, table: TableName, origin: Origin, done: Capture, progress: Progress
 ) -> Iterator[pl.DataFrame]:
     total, read = snapshot.count(table), 0
-    for batch in snapshot.read(table):
+    for batch in read_ahead(snapshot.read(table)):
         read += len(batch)
         progress(f"snapshot {table.name}", read, total)
         yield events(batch, origin, _SCHEMA_VERSION, datetime.now(UTC), snapshot=True)
