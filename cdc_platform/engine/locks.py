@@ -21,8 +21,9 @@ def exclusive(folder: Path, name: str, wait: float = WAIT_SECONDS) -> Iterator[N
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{name}.lock", timeout=wait, is_singleton=True)
-        lock.acquire()
+        # The wait is the call's, not the lock's: one lock serves callers that wait for different times.
+        lock = FileLock(folder / f"{name}.lock", is_singleton=True)
+        lock.acquire(timeout=wait)
     except Timeout as error:
         raise Unavailable(
             f"another process works on '{name}' since over {wait:.0f} s; wait for it, run again"
