@@ -1,0 +1,39 @@
+"""Readers that are not ours: DuckDB on Delta and Iceberg tables, its extensions loaded from their wheels."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+
+def duckdb_delta(path: str | Path, query: str = "select * from it") -> pl.DataFrame:
+    """The Delta table at `path` as `delta_scan` sees it; `query` reads from `it`."""
+    return _query(("delta",), f"delta_scan('{_text(str(path))}')", query)
+
+
+def duckdb_iceberg(metadata_location: str, query: str = "select * from it") -> pl.DataFrame:
+    """The Iceberg table of a metadata file as `iceberg_scan` sees it; `query` reads from `it`."""
+    return _query(("avro", "iceberg"), f"iceberg_scan('{_text(metadata_location)}')", query)
+
+
+def _query(extensions: tuple[str, ...], scan: str, query: str) -> pl.DataFrame:
+    with duckdb.connect() as connection:
+        for name in extensions:
+            connection.load_extension(str(_extension(name)))
+        connection.execute("set timezone = 'UTC'")
+        frame = pl.from_arrow(connection.execute(f"with it as (from {scan}) {query}").to_arrow_table())
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def _extension(name: str) -> Path:
+    folder = Path(str(importlib.import_module(f"duckdb_extension_{name}").__file__)).parent
+    (file,) = folder.rglob(f"{name}.duckdb_extension")
+    return file
+
+
+def _text(value: str) -> str:
+    return value.replace("'", "''")
