@@ -12,7 +12,6 @@ import pytest
 from deltalake import DeltaTable
 
 from cdc_platform.quality.results import SCHEMA
-from cdc_platform_tests import readers
 from cdc_platform_tests.engine.test_end_to_end import one_pipeline, workload
 from cdc_platform_tests.engine.world import World
 
@@ -50,7 +49,7 @@ def test_a_cell_changed_behind_our_back_in_delta(world: World) -> None:
 
 def test_a_row_deleted_behind_our_back_in_iceberg(world: World) -> None:
     world.run()
-    readers.pyiceberg_table(world.home / "lake" / "iceberg", "cdc.products_cdc").delete("product_id == 7")
+    world.iceberg_table("products_cdc").delete("product_id == 7")
     assert statuses(world, "mysql_products_cdc") == {**GREEN, "row_count": "FAIL", "checksum": "FAIL"}
 
 
@@ -70,6 +69,14 @@ def test_schema_is_red_when_the_destination_was_altered(empty_world: World, tmp_
     assert statuses(world, "one") == {"schema": "PASS"}
     world.postgres_do("alter table things add column more int")
     assert statuses(world, "one") == {"schema": "FAIL"}
+
+
+def test_a_column_that_the_destination_lacks_is_no_error_but_red(empty_world: World, tmp_path: Path) -> None:
+    world = small_world(empty_world, tmp_path, "")
+    world.run()
+    assert statuses(world, "one") == GREEN
+    world.postgres_do("alter table things add column more int")
+    assert statuses(world, "one") == {**GREEN, "schema": "FAIL", "checksum": "FAIL"}
 
 
 def small_world(world: World, tmp_path: Path, checks: str) -> World:
