@@ -176,8 +176,8 @@ def _made(
         if state is None:
             progress(f"{server.title}: {file.name} is lost; setting a new password")
             state = ServerState.generate(server.scheme, _free_port())
-            server.before_start(None)
-            server.grant(software, account, server.data, state)
+            variables = {**software.variables, **server.before_start(read_pid(server.pid_file))}
+            server.grant(replace(software, variables=variables), account, server.data, state)
             write_state(file, state)
         return state
     for left_over in server.folder.glob("data.*.partial"):

@@ -112,8 +112,11 @@ def test_a_server_killed_in_the_middle_of_queries_comes_back(used_home: Settings
         assert query.exception(60) is not None
 
 
+@pytest.mark.parametrize("recorded", [True, False], ids=["password known", "password lost"])
 @pytest.mark.parametrize("name", BOTH)
-def test_another_program_with_a_recorded_pid_is_left_alone(used_home: Settings, ask: Ask, name: str) -> None:
+def test_another_program_with_a_recorded_pid_is_left_alone(
+    used_home: Settings, ask: Ask, name: str, recorded: bool
+) -> None:
     _start(used_home)
     server = (
         Postgres(used_home.home / "servers" / name)
@@ -128,6 +131,8 @@ def test_another_program_with_a_recorded_pid_is_left_alone(used_home: Settings, 
         try:
             lines = server.pid_file.read_text().splitlines()
             server.pid_file.write_text("\n".join([str(stranger.pid), *lines[1:]]) + "\n")
+            if not recorded:
+                used_home.server_file(name).unlink()
             assert status(used_home)[name].pid is None
             assert down(used_home) == []
             assert ask(_start(used_home)[name], "select 1") == [(1,)]
