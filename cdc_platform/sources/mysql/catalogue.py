@@ -1,13 +1,13 @@
 """What the server's information schema says: tables, columns, keys, collations, and its single-byte character sets.
 
-Read over a session of statements; everything is kept until `forget`, because a stream asks again for each table map.
+What was read is kept, because a stream asks again for each table map: character sets for good, tables until `forget`.
 Layer: sources.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cdc_platform.errors import ConfigError, NotUnderstood
@@ -31,9 +31,9 @@ class Table:
 
 @dataclass(slots=True)
 class Catalogue:
-    """The information schema through one session, remembered."""
+    """The information schema through a session, which is asked for when it is needed."""
 
-    session: Session
+    _session: Callable[[], Session]
     _tables: dict[TableName, Table] = field(default_factory=dict)
     _charsets: dict[int, str] = field(default_factory=dict)
     _widths: dict[str, int] = field(default_factory=dict)
@@ -47,20 +47,30 @@ class Catalogue:
             self._tables |= self._read(unknown)
         return {name: self._tables[name] for name in wanted}
 
-    def forget(self, table: TableName) -> None:
-        """Ask the server again when the table is next wanted."""
-        self._tables.pop(table, None)
+    def forget(self, tables: Iterable[TableName]) -> None:
+        """Ask the server again when these are next wanted."""
+        for table in tables:
+            self._tables.pop(table, None)
 
     def charset_of(self, collation: int) -> str:
         """The character set of a collation's number, empty when the server knows no such collation."""
-        if not self._charsets:
-            self._charsets = {int(number): charset_name(str(name)) for number, name in self._collations()}
-        return self._charsets.get(collation, "")
+        if collation not in self._charsets:
+            self._charsets[collation] = self._charset_of(collation) if collation else ""
+        return self._charsets[collation]
+
+    def _charset_of(self, collation: int) -> str:
+        """Newer MariaDB numbers some collations in another table than everyone else."""
+        ask = self._session().rows
+        rows = ask("select character_set_name from information_schema.collations where id = %s", [collation])
+        table = "information_schema.collation_character_set_applicability"
+        if not rows and ask(f"show columns from {table} like 'id'"):
+            rows = ask(f"select character_set_name from {table} where id = %s", [collation])
+        return charset_name(str(rows[0][0])) if rows else ""
 
     def character_bytes(self, charset: str) -> int:
         """The most bytes that one character takes."""
         if not self._widths:
-            rows = self.session.rows("select character_set_name, maxlen from information_schema.character_sets")
+            rows = self._session().rows("select character_set_name, maxlen from information_schema.character_sets")
             self._widths = {charset_name(str(name)): int(width) for name, width in rows}
         return self._widths.get(charset, 1)
 
@@ -70,31 +80,17 @@ class Catalogue:
             return None
         if charset not in self._codepages:
             each = ", ".join(f"hex(convert(_{charset} x'{byte:02x}' using utf8mb4))" for byte in range(256))
-            (row,) = self.session.rows(f"select {each}")
+            (row,) = self._session().rows(f"select {each}")
             self._codepages[charset] = [bytes.fromhex(str(text)) for text in row]
         return self._codepages[charset]
-
-    def _collations(self) -> list[tuple[int, str]]:
-        """Newer MariaDB numbers its collations in another table than everyone else."""
-        columns = self.session.rows(
-            "select 1 from information_schema.columns where table_schema = 'information_schema'"
-            " and table_name = 'COLLATION_CHARACTER_SET_APPLICABILITY' and column_name = 'ID'"
-        )
-        rows = self.session.rows(
-            "select id, character_set_name from information_schema.collations where id is not null"
-        )
-        if columns:
-            rows += self.session.rows(
-                "select id, character_set_name from information_schema.collation_character_set_applicability"
-            )
-        return [(int(number), str(name)) for number, name in rows if number is not None]
 
     def _read(self, names: Sequence[TableName]) -> dict[TableName, Table]:
         places = ", ".join(["(%s, %s)"] * len(names))
         wanted = [part for name in names for part in (name.schema, name.name)]
+        ask = self._session()
         engines = {
             TableName(str(schema), str(name)): (str(kind), str(engine or ""))
-            for schema, name, kind, engine in self.session.rows(
+            for schema, name, kind, engine in ask.rows(
                 "select table_schema, table_name, table_type, engine from information_schema.tables"
                 f" where (table_schema, table_name) in ({places})",
                 wanted,
@@ -105,13 +101,13 @@ class Catalogue:
                 raise self._missing(name)
             if "VIEW" in engines[name][0]:
                 raise ConfigError(f"{name} is a view; only tables have changes to capture")
-        keys = self.session.rows(
+        keys = ask.rows(
             "select table_schema, table_name, column_name from information_schema.statistics"
             f" where index_name = 'PRIMARY' and (table_schema, table_name) in ({places})"
             " order by table_schema, table_name, seq_in_index",
             wanted,
         )
-        columns = self.session.rows(
+        columns = ask.rows(
             "select table_schema, table_name, column_name, is_nullable, extra, data_type, column_type,"
             " character_maximum_length, character_octet_length, numeric_precision, numeric_scale,"
             " datetime_precision, character_set_name from information_schema.columns"
@@ -129,7 +125,7 @@ class Catalogue:
         }
 
     def _missing(self, name: TableName) -> ConfigError:
-        rows = self.session.rows(
+        rows = self._session().rows(
             "select table_name from information_schema.tables where table_schema = %s", [name.schema]
         )
         near = difflib.get_close_matches(name.name, [str(row[0]) for row in rows], n=3)

@@ -86,6 +86,7 @@ def connect(target: MySQLConnection) -> Connection[Any]:
             write_timeout=_SILENCE_SECONDS,
             autocommit=True,
             ssl=_context(target.ssl),
+            ssl_disabled=target.ssl is None,
         )
 
 

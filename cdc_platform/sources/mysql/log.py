@@ -55,13 +55,11 @@ class Stretch:
 
 def prepare_dump(session: Session, mariadb: bool) -> None:
     """Tell the server what this reader understands: checksums as they are in the file, MariaDB's own events."""
-    session.run("set @master_binlog_checksum = @@global.binlog_checksum")
-    session.run("set @source_binlog_checksum = @@global.binlog_checksum")
-    if mariadb:
-        session.run("set @mariadb_slave_capability = 4")
-    else:
-        session.run("set @slave_uuid = uuid()")
-    session.run("set session net_write_timeout = 3600")
+    session.run(
+        "set @master_binlog_checksum = @@global.binlog_checksum, @source_binlog_checksum = @@global.binlog_checksum,"
+        " session net_write_timeout = 3600"  # whoever takes the stretches may be busy writing them
+        + (", @mariadb_slave_capability = 4" if mariadb else ", @slave_uuid = uuid(), @replica_uuid = uuid()")
+    )
 
 
 @dataclass(slots=True)

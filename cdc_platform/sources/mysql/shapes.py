@@ -37,7 +37,7 @@ def shape_of(table_map: TableMap, catalogue: Catalogue) -> Shape:
     """
     for refresh in (False, True):
         if refresh:
-            catalogue.forget(table_map.table)
+            catalogue.forget([table_map.table])
         table = _current(table_map, catalogue)
         types = _types(table_map, table, catalogue)
         if table is not None and types == table.types and table_map.names in (None, table.schema.names):

@@ -130,7 +130,7 @@ def take_snapshot(target: MySQLConnection, opened: Session, server: Server) -> M
     opened.run("set session max_statement_time = 0" if server.mariadb else "set session max_execution_time = 0")
     base, at = _begin_mariadb(opened) if server.mariadb else _begin_mysql(opened, server)
     ((taken, number),) = opened.rows("select utc_timestamp(6), connection_id()")
-    return MySQLSnapshot(target, opened, base, Position(at), taken, int(number), Catalogue(opened))
+    return MySQLSnapshot(target, opened, base, Position(at), taken, int(number), Catalogue(lambda: opened))
 
 
 def _begin_mariadb(opened: Session) -> tuple[str, int]:

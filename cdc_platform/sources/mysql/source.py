@@ -53,20 +53,22 @@ class MySQLSource:
         self._session: Session | None = None
         self._server: Server | None = None
         self._base: str | None = None
+        self._catalogue = Catalogue(self._opened)
 
     def schemas(self, tables: Sequence[TableName]) -> Mapping[TableName, TableSchema]:
         """Current shape of each table; a missing one is a ConfigError that names near ones."""
-        return {name: table.schema for name, table in Catalogue(self._opened()).tables(tables).items()}
+        self._catalogue.forget(tables)
+        return {name: table.schema for name, table in self._catalogue.tables(tables).items()}
 
     def prepare(self, tables: Sequence[TableName]) -> None:
         """Check settings, privileges and tables. Nothing is made at the server."""
         opened = self._opened()
         preflight.check_settings(opened)
         head = self._head()
-        catalogue = Catalogue(opened)
-        found = catalogue.tables(tables).values()
+        self._catalogue.forget(tables)
+        found = self._catalogue.tables(tables).values()
         preflight.check_filters(head, found)
-        preflight.check_tables(opened, catalogue, found)
+        preflight.check_tables(opened, self._catalogue, found)
         preflight.check_snapshot_privilege(opened, self._described())
         for _ in self._stretches(head.base, head.at):  # that the user may replicate is seen by trying
             break
@@ -92,26 +94,25 @@ class MySQLSource:
     def changes(self, tables: Sequence[TableName], start: Position, until: Position) -> Iterator[Captured]:
         """All changes of `tables` in [start, until); see `sources.source.Source`."""
         base = self._base_name()
-        with session(self._target) as asked:
-            follower = Follower(set(tables), Bounds(base, start, until), Catalogue(asked))
-            deadline = time.monotonic() + _CATCH_UP_SECONDS
-            reached = start
-            while reached < until:
-                before = reached
-                for stretch in self._from_safe_place(base, reached):
-                    followed = follower.take(stretch)
-                    reached = max(reached, min(Position(followed.upto), until))
-                    last = reached == until
-                    if followed.batches or followed.failures or last or followed.stop:
-                        yield Captured(followed.batches, reached, followed.failures)
-                    if followed.stop:
-                        raise followed.stop
-                    if last:
-                        return
-                if reached == before:
-                    _wait_for_log(deadline, self.format(until))
-            if start >= until:
-                yield Captured((), until)
+        self._catalogue.forget(tables)
+        follower = Follower(set(tables), Bounds(base, start, until), self._catalogue)
+        deadline = time.monotonic() + _CATCH_UP_SECONDS
+        reached = start
+        while reached < until:
+            before = reached
+            for stretch in self._from_safe_place(base, reached):
+                followed = follower.take(stretch)
+                # With no table left to follow, what else is in the log does not matter.
+                reached = max(reached, min(Position(followed.upto), until)) if follower.tables else until
+                if followed.batches or followed.failures or followed.stop or reached == until:
+                    yield Captured(followed.batches, reached, followed.failures)
+                if followed.stop:
+                    raise followed.stop
+                if reached == until:
+                    return
+            if reached == before:
+                _wait_for_log(deadline, self.format(until))
+        yield Captured((), reached)
 
     def acknowledge(self, position: Position) -> None:
         """Nothing: the server purges its binlog by age, whoever reads it."""

@@ -27,10 +27,11 @@ from cdc_platform.sources.mysql.types import (
     TINY,
     VAR_STRING,
     VARCHAR,
+    YEAR,
     Physical,
 )
 
-_NUMERIC = {TINY, SHORT, INT24, LONG, LONGLONG, NEWDECIMAL, FLOAT, DOUBLE}
+_NUMERIC = {TINY, SHORT, INT24, LONG, LONGLONG, NEWDECIMAL, FLOAT, DOUBLE, YEAR}  # of which signs are told
 _CHARACTER = {STRING, VAR_STRING, VARCHAR, BLOB}
 _LABELLED = {ENUM, SET}
 

@@ -1,0 +1,226 @@
+"""Every type: the same row through snapshot and stream is the same Arrow value, and that is what the server says."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from cdc_platform.sources.cells import polars_type
+from cdc_platform_tests.mysql.conftest import Database, events
+
+
+def integers(bits: int) -> st.SearchStrategy[int]:
+    return st.integers(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+
+def decimals(precision: int, scale: int) -> st.SearchStrategy[Decimal]:
+    return st.integers(-(10**precision) + 1, 10**precision - 1).map(
+        lambda n: Decimal((n < 0, tuple(map(int, str(abs(n)))), -scale))
+    )
+
+
+def moments(first: int, last: int, digits: int) -> st.SearchStrategy[str]:
+    step = 10 ** (6 - digits)
+    return st.datetimes(dt.datetime(first, 1, 1), dt.datetime(last, 12, 31)).map(
+        lambda m: m.replace(microsecond=m.microsecond // step * step).isoformat(" ", "microseconds")
+    )
+
+
+def times(digits: int) -> st.SearchStrategy[str]:
+    def text(parts: tuple[bool, int, int, int, int]) -> str:
+        negative, hours, minutes, seconds, micros = parts
+        return f"{'-' if negative else ''}{hours:02d}:{minutes:02d}:{seconds:02d}.{micros // 10 ** (6 - digits) if digits else 0:0{max(digits, 1)}d}"
+
+    return st.tuples(
+        st.booleans(), st.integers(0, 837), st.integers(0, 59), st.integers(0, 59), st.integers(0, 999_999)
+    ).map(text)
+
+
+def texts(most: int, alphabet: st.SearchStrategy[str] | None = None) -> st.SearchStrategy[str]:
+    return st.text(st.characters(codec="utf-8") if alphabet is None else alphabet, max_size=most)
+
+
+LATIN1 = st.characters(codec="cp1252")
+CYRILLIC = st.characters(codec="cp1251", exclude_characters="\x98")
+LABELS = ("small", "it's", "a,b", "ünïcode ✓", "back\\slash", 'quo"te')
+MEMBERS = tuple(f"m{number}" for number in range(60))
+ENUM = ", ".join("'" + label.replace("\\", "\\\\").replace("'", "''") + "'" for label in LABELS)
+SET = ", ".join(f"'{member}'" for member in MEMBERS)
+
+TYPES: dict[str, tuple[str, st.SearchStrategy[Any]]] = {
+    "tiny_flag": ("tinyint(1)", integers(8)),
+    "tiny": ("tinyint", integers(8)),
+    "tiny_unsigned": ("tinyint unsigned", st.integers(0, 255)),
+    "small": ("smallint", integers(16)),
+    "small_unsigned": ("smallint unsigned", st.integers(0, 2**16 - 1)),
+    "year": ("year", st.just(0) | st.integers(1901, 2155)),
+    "medium": ("mediumint", integers(24)),
+    "medium_unsigned": ("mediumint unsigned", st.integers(0, 2**24 - 1)),
+    "plain": ("int", integers(32)),
+    "plain_unsigned": ("int(10) unsigned zerofill", st.integers(0, 2**32 - 1)),
+    "big": ("bigint", integers(64)),
+    "big_unsigned": ("bigint unsigned", st.integers(0, 2**64 - 1)),
+    "single": ("float", st.floats(width=32, allow_nan=False, allow_infinity=False)),
+    "double": ("double", st.floats(allow_nan=False, allow_infinity=False)),
+    "price": ("decimal(10,2)", decimals(10, 2)),
+    "whole": ("decimal(18,0)", decimals(18, 0)),
+    "fraction": ("decimal(9,9)", decimals(9, 9)),
+    "wide": ("decimal(38,10)", decimals(38, 10)),
+    "middle": ("decimal(19,4)", decimals(19, 4)),
+    "huge": ("decimal(65,30)", decimals(65, 30)),
+    "huge_fraction": ("decimal(40,30)", decimals(40, 30)),
+    "bit1": ("bit(1)", st.integers(0, 1)),
+    "bit13": ("bit(13)", st.integers(0, 2**13 - 1)),
+    "bit63": ("bit(63)", st.integers(0, 2**63 - 1)),
+    "bit64": ("bit(64)", st.integers(0, 2**64 - 1)),
+    "day": ("date", st.dates(dt.date(1, 1, 1), dt.date(9999, 12, 31))),
+    "moment": ("datetime", moments(1, 9999, 0)),
+    "moment3": ("datetime(3)", moments(1, 9999, 3)),
+    "moment6": ("datetime(6)", moments(1, 9999, 6)),
+    "stamp": ("timestamp null", moments(1971, 2037, 0)),
+    "stamp1": ("timestamp(1) null", moments(1971, 2037, 1)),
+    "stamp6": ("timestamp(6) null", moments(1971, 2037, 6)),
+    "clock": ("time", times(0)),
+    "clock2": ("time(2)", times(2)),
+    "clock3": ("time(3)", times(3)),
+    "clock6": ("time(6)", times(6)),
+    "letters": ("char(10)", texts(10)),
+    "short": ("varchar(20)", texts(20)),
+    "longer": ("varchar(300)", texts(300)),
+    "prose": ("text", texts(400)),
+    "small_prose": ("tinytext", texts(60)),
+    "long_prose": ("longtext", texts(50)),
+    "western": ("varchar(50) character set latin1", texts(50, LATIN1)),
+    "cyrillic": ("varchar(50) character set cp1251", texts(50, CYRILLIC)),
+    "plain_ascii": ("varchar(20) character set ascii", texts(20, st.characters(codec="ascii"))),
+    "three_bytes": ("varchar(20) character set utf8mb3", texts(20, st.characters(max_codepoint=0xFFFF, codec="utf-8"))),
+    "fixed_bytes": ("binary(6)", st.binary(max_size=6)),
+    "some_bytes": ("varbinary(300)", st.binary(max_size=300)),
+    "lump": ("blob", st.binary(max_size=300)),
+    "long_lump": ("longblob", st.binary(max_size=30)),
+    "member": (f"enum({ENUM})", st.sampled_from(LABELS)),
+    "members": (f"set({SET})", st.sets(st.sampled_from(MEMBERS)).map(lambda s: ",".join(m for m in MEMBERS if m in s))),
+    "last": ("int", integers(32)),
+}  # fmt: skip
+
+NO_FRESH_FIXTURE = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
+
+@pytest.fixture
+def typed(database: Database) -> Database:
+    database.run("set sql_mode = 'STRICT_ALL_TABLES'", "set time_zone = '+00:00'")
+    return database
+
+
+@pytest.mark.parametrize("name", TYPES)
+@settings(max_examples=6, deadline=None, suppress_health_check=NO_FRESH_FIXTURE)
+@given(data=st.data())
+def test_snapshot_stream_and_server_agree(typed: Database, name: str, data: st.DataObject) -> None:
+    kind, strategy = TYPES[name]
+    values = data.draw(st.lists(st.none() | strategy, min_size=1, max_size=60))
+    typed.run("drop table if exists t", f"create table t (v {kind}, n int not null) character set utf8mb4")
+    wanted = [expected(kind, value) for value in values]
+    round_trip(typed, [(value, 0) for value in values], [{"v": value, "n": 0} for value in wanted])
+
+
+@settings(max_examples=3, deadline=None, suppress_health_check=NO_FRESH_FIXTURE, phases=[Phase.generate])
+@given(data=st.data())
+def test_all_types_in_one_table(typed: Database, data: st.DataObject) -> None:
+    all_types_table(typed)
+    rows = [[data.draw(st.none() | strategy) for _, strategy in TYPES.values()] for _ in range(7)]
+    wanted = [
+        {name: expected(kind, value) for (name, (kind, _)), value in zip(TYPES.items(), row, strict=True)} | {"n": 0}
+        for row in rows
+    ]
+    round_trip(typed, [(*row, 0) for row in rows], wanted)
+
+
+def all_types_table(database: Database) -> None:
+    columns = ", ".join(f"`{name}` {kind}" for name, (kind, _) in TYPES.items())
+    database.run(
+        "drop table if exists t", f"create table t ({columns}, n int not null default 0) character set utf8mb4"
+    )
+
+
+def round_trip(database: Database, rows: list[tuple[Any, ...]], wanted: list[dict[str, Any]]) -> None:
+    """Put rows in, take a snapshot, change and delete them: every image must be the same and what is wanted."""
+    table, source = database.table("t"), database.source()
+    start = source.head()
+    database.run("begin", f"insert into t values ({', '.join(['%s'] * len(rows[0]))})", rows=rows)
+    database.run("commit")
+    with source.snapshot() as snapshot:
+        taken = pl.concat([batch.frame for batch in snapshot.read(table)])
+        until = snapshot.position
+    database.run("update t set n = n + 1", "delete from t")
+    inserted = events(database.changes("t", start=start, until=until), table)
+    changed = events(database.changes("t", start=until), table)
+
+    images = taken["after"].struct.unnest()
+    assert images.to_dicts() == wanted
+    assert images.equals(inserted["after"].struct.unnest())
+    updated = changed.filter(pl.col("operation") == "UPDATE")
+    deleted = changed.filter(pl.col("operation") == "DELETE")
+    assert images.equals(updated["before"].struct.unnest())
+    assert updated["after"].struct.unnest().equals(deleted["before"].struct.unnest())
+    assert updated["after"].struct.unnest().equals(images.with_columns(pl.col("n") + 1))
+
+
+def expected(kind: str, value: Any) -> Any:
+    """What the server makes of a value that went in, in terms of Polars' Python values."""
+    if value is None:
+        return None
+    base = kind.split("(")[0].split()[0]
+    if base in ("datetime", "timestamp"):
+        moment = dt.datetime.fromisoformat(value)
+        return moment.replace(tzinfo=dt.UTC) if base == "timestamp" else moment
+    if base == "time":
+        digits = int(kind[5]) if "(" in kind else 0
+        clock = value if digits else value.split(".")[0]
+        zero = not any(figure in clock for figure in "123456789")
+        return clock.lstrip("-") if zero else clock
+    if base == "char":
+        return value.rstrip(" ")
+    if base == "binary":
+        return value.ljust(6, b"\0")
+    if kind == "bit(64)":
+        return value.to_bytes(8, "big")
+    if kind in ("decimal(65,30)", "decimal(40,30)"):
+        text = format(value, "f")
+        return text[1:] if value == 0 and text.startswith("-") else text
+    return value
+
+
+def test_schema_says_the_types_that_are_delivered(typed: Database) -> None:
+    all_types_table(typed)
+    table = typed.table("t")
+    source = typed.source()
+    schema = source.schemas([table])[table]
+    start = source.head()
+    typed.run("insert into t () values ()")
+    with source.snapshot() as snapshot:
+        (taken,) = snapshot.read(table)
+    ((streamed,),) = [one.batches for one in typed.changes("t", start=start)]
+    wanted = {column.name: polars_type(column.type) for column in schema.columns}
+    for batch in (taken, streamed):
+        assert dict(batch.frame["after"].struct.unnest().schema) == wanted
+        assert batch.schema == schema
+    declared = {column.name: column.source_type for column in schema.columns}
+    assert declared["plain_unsigned"] == "int unsigned"
+    assert declared["letters"] == "char(10)"
+    assert declared["moment3"] == "datetime(3)"
+    assert declared["member"].startswith("enum('small','it''s'")
+
+
+def test_a_narrowed_snapshot_has_only_the_wanted_columns(typed: Database) -> None:
+    typed.run("create table t (id int primary key, a int, b text)", "insert into t values (1, 2, 'x'), (2, 3, null)")
+    with typed.source().snapshot() as snapshot:
+        (batch,) = snapshot.read(typed.table("t"), ["b", "id"])
+    assert batch.schema.names == ("id", "b")
+    assert batch.schema.primary_key == ("id",)
+    assert batch.frame["after"].struct.unnest().rows() == [(1, "x"), (2, None)]
