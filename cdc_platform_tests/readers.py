@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -20,13 +21,19 @@ def duckdb_iceberg(metadata_location: str, query: str = "select * from it") -> p
 
 
 def _query(extensions: tuple[str, ...], scan: str, query: str) -> pl.DataFrame:
-    with duckdb.connect() as connection:
-        for name in extensions:
-            connection.load_extension(str(_extension(name)))
-        connection.execute("set timezone = 'UTC'")
-        frame = pl.from_arrow(connection.execute(f"with it as (from {scan}) {query}").to_arrow_table())
+    with _connection(extensions).cursor() as cursor:
+        cursor.execute("set timezone = 'UTC'")
+        frame = pl.from_arrow(cursor.execute(f"with it as (from {scan}) {query}").to_arrow_table())
     assert isinstance(frame, pl.DataFrame)
     return frame
+
+
+@cache
+def _connection(extensions: tuple[str, ...]) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect()
+    for name in extensions:
+        connection.load_extension(str(_extension(name)))
+    return connection
 
 
 def _extension(name: str) -> Path:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -33,7 +33,7 @@ class Arrangement:
 
     partitions: tuple[PartitionField, ...]
     sort: tuple[SortField, ...]
-    chunk_bytes: int = CHUNK_BYTES
+    chunk_bytes: int = field(default_factory=lambda: CHUNK_BYTES)
 
     @property
     def partition_columns(self) -> list[str]:
@@ -43,8 +43,8 @@ class Arrangement:
     def sorted(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The frame with its partition values, stably sorted by them and then by the sort terms, nulls last."""
         values = [
-            partition_value(field).alias(name)
-            for field, name in zip(self.partitions, self.partition_columns, strict=True)
+            partition_value(term).alias(name)
+            for term, name in zip(self.partitions, self.partition_columns, strict=True)
         ]
         names = [*self.partition_columns, *(term.column for term in self.sort)]
         if not names:

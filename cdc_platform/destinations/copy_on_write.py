@@ -76,6 +76,8 @@ def plan(live: LiveFiles, changes: pl.DataFrame, key: Sequence[str]) -> Plan:
 
 def may_hold(live: LiveFiles, changes: pl.DataFrame, key: Sequence[str]) -> list[int]:
     """Places of the files in whose bounds at least one changed value lies, for every key column with bounds."""
+    if changes.is_empty():
+        return []
     possible = pl.repeat(True, len(live.paths), eager=True, dtype=pl.Boolean)
     for name in key:
         bounds = live.bounds.get(name)

@@ -6,21 +6,19 @@ them in its metadata is passed in as a `FilePlan` and comes back as `DataFile`s;
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import date
 from typing import IO, Any, Final
-from urllib.parse import quote
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cdc_platform.destinations.arrange import Arrangement
+from cdc_platform.model.target import PartitionField
 
 WRITERS: Final = 2
 """Files written at once. Encoding releases the interpreter's lock; more than the cores brings nothing."""
@@ -70,10 +68,14 @@ class DataFile:
 
 @dataclass(frozen=True, slots=True)
 class FilePlan:
-    """How files of one table are made. `create` opens a new file for writing by its relative path."""
+    """How files of one table are made. `create` opens a new file for writing by its relative path.
+
+    `folder` names the folder of a partition value; folders are for people, the table's metadata is what counts.
+    """
 
     columns: tuple[StoredColumn, ...]
     arrangement: Arrangement
+    folder: Callable[[PartitionField, Any], str]
     create: Callable[[str], AbstractContextManager[IO[bytes]]]
     compression: str = "zstd"
 
@@ -119,7 +121,8 @@ def _is_large_twin(given: pa.DataType, wanted: pa.DataType) -> bool:
 
 
 def _write(table: pa.Table, partition: tuple[Any, ...], plan: FilePlan, stats: Mapping[str, ColumnStats]) -> DataFile:
-    path = file_path(plan.arrangement, partition)
+    terms = zip(plan.arrangement.partitions, partition, strict=True)
+    path = "/".join([*(plan.folder(term, value) for term, value in terms), f"{uuid.uuid4()}.parquet"])
     sizes = dict.fromkeys((column.name for column in plan.columns), 0)
     with plan.create(path) as sink:
         with pq.ParquetWriter(
@@ -135,25 +138,9 @@ def _write(table: pa.Table, partition: tuple[Any, ...], plan: FilePlan, stats: M
     return DataFile(path, partition, table.num_rows, size, stats, sizes)
 
 
-def file_path(arrangement: Arrangement, partition: tuple[Any, ...]) -> str:
-    """`column_day=2025-01-31/<uuid>.parquet`: folders are for people, the table's metadata is what counts."""
-    folders = [
-        f"{quote(field.name, safe='')}={_folder_text(field.transform, value)}"
-        for field, value in zip(arrangement.partitions, partition, strict=True)
-    ]
-    return "/".join([*folders, f"{uuid.uuid4()}.parquet"])
-
-
-def _folder_text(transform: str, value: Any) -> str:
-    if value is None:
-        return "__HIVE_DEFAULT_PARTITION__"
-    if isinstance(value, date):
-        return {"month": f"{value:%Y-%m}", "year": f"{value:%Y}"}.get(transform, str(value).replace(" ", "T"))
-    text = str(value)
-    if re.fullmatch(r"[\w.+-]{1,64}", text, re.ASCII):
-        return text
-    # Other text could hold separators or be too long for a file system: a stable stand-in names the folder.
-    return f"~{uuid.uuid5(uuid.NAMESPACE_OID, text).hex[:12]}"
+def stand_in(value: str) -> str:
+    """A stable name for a partition value whose own text is too long, or not fit, to name a folder."""
+    return f"~{uuid.uuid5(uuid.NAMESPACE_OID, value).hex[:12]}"
 
 
 def _statistics(

@@ -19,21 +19,21 @@ from typing import IO, Any, Final
 
 import polars as pl
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
-from deltalake.transaction import AddAction
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from cdc_platform.destinations import delta_table, delta_upsert
+from cdc_platform.destinations import delta_files, delta_log, delta_table, delta_upsert
 from cdc_platform.destinations.arrange import Arrangement, arranged
-from cdc_platform.destinations.commit import Conflict, once
+from cdc_platform.destinations.commit import once
 from cdc_platform.destinations.copy_on_write import plan, rewritten
 from cdc_platform.destinations.data_files import FilePlan, StoredColumn, write_files
-from cdc_platform.destinations.delta_files import add_action, as_dict, cdc_action, indexed_columns
+from cdc_platform.destinations.delta_files import add_action, cdc_action, indexed_columns
 from cdc_platform.destinations.delta_table import DeltaColumn
 from cdc_platform.destinations.delta_upsert import CHANGE_TYPE
 from cdc_platform.destinations.destination import Applied, Written
+from cdc_platform.destinations.places import blocked
 from cdc_platform.destinations.rows import OPERATION, RowCheck
-from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, SchemaConflict
+from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, SchemaConflict, Unavailable
 from cdc_platform.model.change import DELETE
 from cdc_platform.model.target import SortField, TableLayout, TargetField, TargetSchema
 
@@ -66,14 +66,19 @@ class DeltaDestination:
             table = self._existing()
         delta_table.check_writable(table, self._name)
         delta_table.check_same(table, expected, self._layout, self._name)
+        try:
+            delta_table.set_properties(self._path, table, expected, self._layout)
+        except FileExistsError as error:
+            raise Unavailable(f"{self._name} was written to by somebody else just now; try again") from error
+        except OSError as error:
+            raise self._failure(error) from error
         self._schema = schema
-        self._set_properties(table)
 
     def applied(self, log_id: str) -> Applied | None:
         table = self._open()
         if table is None:
             return None
-        version = table.transaction_version(_app_id(log_id))
+        version = table.transaction_version(delta_log.app_id(log_id))
         if version is not None:
             return Applied(log_id, version, self._position(table, log_id, version))
         if table.file_uris():
@@ -145,9 +150,10 @@ class DeltaDestination:
         return self._schema
 
     def _failure(self, error: Exception) -> CdcError:
-        text = " ".join(str(error).split())[:300]
-        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) or "Permission denied" in text:
-            return ConfigError(f"destination.path: {self._path} cannot be written or read: {text}")
+        if (reason := blocked(self._path)) is not None:
+            return ConfigError(f"destination.path: {reason}; {self._path} cannot be written")
+        # The first line alone: deltalake shows rows below it.
+        text = (str(error).splitlines() or [type(error).__name__])[0][:300]
         return NeedsPerson(f"{self._name} cannot be read or written: {text}")
 
     def _own_columns(self, table: DeltaTable) -> list[DeltaColumn]:
@@ -170,17 +176,9 @@ class DeltaDestination:
             table = self._existing()
             if self._shape(table) != shape:
                 raise SchemaConflict(f"{self._name} changed its columns while it was written to; run again")
-            try:
-                table.create_write_transaction(
-                    [add for add, _ in written],
-                    mode="append",
-                    schema=table.schema(),
-                    partition_by=[column.name for column in shape.partitions],
-                    commit_properties=_properties(applied),
-                )
-            except CommitFailedError as error:
-                raise Conflict from error
-            table.update_incremental()
+            delta_table.check_writable(table, self._name)
+            actions = [{"add": action} for action, _ in written]
+            delta_log.commit(table, self._path, "WRITE", actions, applied)
             return Written(table.version(), sum(count for _, count in written))
 
         return self._once(commit, applied, sum(count for _, count in written), files)
@@ -198,15 +196,11 @@ class DeltaDestination:
         actions: list[dict[str, Any]] = [
             {"remove": action} for action in delta_upsert.removals(live, table, made.touched, shape.partitions)
         ]
-        actions += [{"add": as_dict(add)} for add, _ in written]
+        actions += [{"add": action} for action, _ in written]
         if made.touched and shape.properties.get("delta.enableChangeDataFeed") == "true":
             feed = delta_upsert.feed(made, replaced, schema.key, names)
             actions += [{"cdc": action} for action in self._write_feed(feed, shape, files)]
-        delta_upsert.commit(self._path, table.version() + 1, actions, applied, _app_id(applied.log_id))
-        table.update_incremental()
-        if delta_upsert.checkpoint_due(table):
-            table.create_checkpoint()
-            table.cleanup_metadata()
+        delta_log.commit(table, self._path, "MERGE", actions, applied)
         return Written(table.version(), changes.height)
 
     def _changes(self, rows: pl.DataFrame, schema: TargetSchema) -> pl.DataFrame:
@@ -224,13 +218,15 @@ class DeltaDestination:
 
     def _write(
         self, rows: Iterable[pl.DataFrame], shape: _Shape, arrangement: Arrangement, files: list[str]
-    ) -> list[tuple[AddAction, int]]:
+    ) -> list[tuple[dict[str, Any], int]]:
         """Write data files, noting each in `files` as it comes to be; their actions and row counts."""
         indexed = indexed_columns(shape.stored, shape.properties)
         packs = arranged(rows, arrangement, self._path / _SPOOL)
         return [
             (add_action(file, shape.partitions, indexed), file.rows)
-            for file in write_files(packs, FilePlan(shape.stored, arrangement, partial(self._create, files)))
+            for file in write_files(
+                packs, FilePlan(shape.stored, arrangement, delta_files.folder, partial(self._create, files))
+            )
         ]
 
     def _write_feed(self, feed: pl.DataFrame, shape: _Shape, files: list[str]) -> list[dict[str, Any]]:
@@ -242,7 +238,8 @@ class DeltaDestination:
 
         packs = arranged([feed], arrangement, self._path / _SPOOL)
         return [
-            cdc_action(file, shape.partitions) for file in write_files(packs, FilePlan(stored, arrangement, create))
+            cdc_action(file, shape.partitions)
+            for file in write_files(packs, FilePlan(stored, arrangement, delta_files.folder, create))
         ]
 
     def _once(self, commit: Callable[[], Written], applied: Applied, rows: int, files: list[str]) -> Written:
@@ -268,27 +265,16 @@ class DeltaDestination:
 
     def _landed(self, applied: Applied, rows: int) -> Written | None:
         table = self._existing()
-        version = table.transaction_version(_app_id(applied.log_id))
+        version = table.transaction_version(delta_log.app_id(applied.log_id))
         return Written(table.version(), rows) if version is not None and version >= applied.version else None
 
     def _position(self, table: DeltaTable, log_id: str, version: int) -> str:
         """The position text of that version's commit: only for people, so "" once the log has been cleaned up."""
         for limit in (1, _HISTORY):
             for commit in table.history(limit):
-                if commit.get("cdc.log_id") == log_id and commit.get("cdc.version") == str(version):
-                    return str(commit.get("cdc.position", ""))
+                if commit.get(delta_log.LOG_ID) == log_id and commit.get(delta_log.VERSION) == str(version):
+                    return str(commit.get(delta_log.POSITION, ""))
         return ""
-
-    def _set_properties(self, table: DeltaTable) -> None:
-        """Bring properties that were added to the pipeline, or changed in it, into an existing table."""
-        have = table.metadata().configuration
-        wanted = {key: value for key, value in self._layout.properties if have.get(key) != value}
-        wanted.pop(delta_table.MAPPING, None)
-        if wanted:
-            try:
-                table.alter.set_table_properties(wanted)
-            except DeltaError as error:
-                raise ConfigError(f"destination.properties: {' '.join(str(error).split())[:300]}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,18 +293,3 @@ class _Shape:
     @property
     def stored(self) -> tuple[StoredColumn, ...]:
         return delta_table.stored_columns(self.columns, [column.name for column in self.partitions])
-
-
-def _app_id(log_id: str) -> str:
-    return f"cdc:{log_id}"
-
-
-def _properties(applied: Applied) -> CommitProperties:
-    return CommitProperties(
-        custom_metadata={
-            "cdc.log_id": applied.log_id,
-            "cdc.version": str(applied.version),
-            "cdc.position": applied.position,
-        },
-        app_transactions=[Transaction(_app_id(applied.log_id), applied.version)],
-    )

@@ -6,7 +6,6 @@ Formats: PROTOCOL.md, "Add File", "Partition Value Serialization", "Per-file Sta
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -15,40 +14,30 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import pyarrow as pa
-from deltalake.transaction import AddAction
 
-from cdc_platform.destinations.data_files import ColumnStats, DataFile, StoredColumn
+from cdc_platform.destinations import delta_log
+from cdc_platform.destinations.data_files import ColumnStats, DataFile, StoredColumn, stand_in
 from cdc_platform.destinations.delta_table import DeltaColumn
 from cdc_platform.errors import InvalidRow
+from cdc_platform.model.target import PartitionField
 
 _INDEXED: Final = "delta.dataSkippingNumIndexedCols"
 _INDEXED_NAMES: Final = "delta.dataSkippingStatsColumns"
-_PLAIN: Final = "/=~+"  # beside letters, digits and -._, as they are in a path of the log
+_FOLDER_BOUND: Final = 200  # file systems take 255 bytes
+_PLAIN: Final = "/="  # beside letters, digits and -._, as they are in a path of the log
 _TEXT_BOUND: Final = 32
 _EXACT_DIGITS: Final = 15  # decimal digits that survive a JSON number read as a double
 
 
-def add_action(file: DataFile, partitions: Sequence[DeltaColumn], indexed: list[StoredColumn]) -> AddAction:
+def add_action(file: DataFile, partitions: Sequence[DeltaColumn], indexed: list[StoredColumn]) -> dict[str, Any]:
     """The `add` of a new file. `partitions` are the partition columns in the table's order."""
-    return AddAction(
-        quote(file.path, safe=_PLAIN),
-        file.bytes,
-        _partition_values(file, partitions),
-        time.time_ns() // 1_000_000,
-        data_change=True,
-        stats=stats_json(file, indexed),
-    )
-
-
-def as_dict(add: AddAction) -> dict[str, Any]:
-    """The action as the log has it."""
     return {
-        "path": add.path,
-        "partitionValues": dict(add.partition_values),
-        "size": add.size,
-        "modificationTime": add.modification_time,
-        "dataChange": add.data_change,
-        "stats": add.stats,
+        "path": quote(file.path, safe=_PLAIN),
+        "partitionValues": _partition_values(file, partitions),
+        "size": file.bytes,
+        "modificationTime": delta_log.now(),
+        "dataChange": True,
+        "stats": stats_json(file, indexed),
     }
 
 
@@ -76,6 +65,13 @@ def indexed_columns(columns: tuple[StoredColumn, ...], properties: Mapping[str, 
         return [column for column in columns if column.name in chosen]
     limit = int(properties.get(_INDEXED, "32"))
     return list(columns) if limit < 0 else list(columns[:limit])
+
+
+def folder(term: PartitionField, value: Any) -> str:
+    """`column=value`, percent-encoded: Polars takes partition values from the path, so it must tell them exactly."""
+    text = partition_text(value, term.name)
+    shown = "__HIVE_DEFAULT_PARTITION__" if text is None else quote(text, safe="")
+    return f"{quote(term.name, safe='')}={shown if len(shown) <= _FOLDER_BOUND else stand_in(shown)}"
 
 
 def partition_text(value: Any, column: str) -> str | None:

@@ -10,10 +10,9 @@ Formats: https://github.com/delta-io/delta/blob/master/PROTOCOL.md
 from __future__ import annotations
 
 import json
-import os
-import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -23,6 +22,7 @@ from deltalake import DeltaTable, Field, Schema, TableFeatures
 from deltalake.exceptions import DeltaError
 from deltalake.schema import PrimitiveType
 
+from cdc_platform.destinations import delta_log
 from cdc_platform.destinations.data_files import StoredColumn
 from cdc_platform.errors import ConfigError, NotUnderstood, SchemaConflict
 from cdc_platform.model.target import PartitionField, TableLayout, TargetField, TargetSchema
@@ -30,6 +30,8 @@ from cdc_platform.model.target import PartitionField, TableLayout, TargetField, 
 MAPPING: Final = "delta.columnMapping.mode"
 _PHYSICAL: Final = "delta.columnMapping.physicalName"
 _ID: Final = "delta.columnMapping.id"
+_MAX_ID: Final = "delta.columnMapping.maxColumnId"
+_CHANGE_FEED_VERSION: Final = 4  # the writer version that stood for the feed before there were features
 _GENERATION: Final = "delta.generationExpression"
 
 _WORDS: Final[Mapping[pa.DataType, str]] = {
@@ -131,32 +133,77 @@ def expected_columns(schema: TargetSchema, layout: TableLayout) -> list[DeltaCol
         if term.name in names:
             raise ConfigError(f"partition_by: the generated column '{term.name}' would hide a column of that name")
         columns.append(DeltaColumn(term.name, term.name, len(columns) + 1, "date", False, generation(term)))
-    if len(layout.partitions) == len(schema.fields):
+    if len(layout.partitions) == len(columns):
         raise ConfigError("partition_by: a table cannot be partitioned by all of its columns")
     return columns
 
 
 def create(path: Path, columns: list[DeltaColumn], layout: TableLayout) -> None:
     """Make the table, or do nothing where somebody else just did. Raises ConfigError, OSError."""
-    path.mkdir(parents=True, exist_ok=True)
-    log = path / "_delta_log"
-    log.mkdir(exist_ok=True)
+    (path / delta_log.LOG).mkdir(parents=True, exist_ok=True)
+    protocol, metadata = _staged(path, columns, layout)
+    info = delta_log.commit_info("CREATE TABLE")
+    with suppress(FileExistsError):
+        delta_log.put(path, 0, [info, {"protocol": protocol}, {"metaData": metadata}])
+
+
+def set_properties(path: Path, table: DeltaTable, columns: list[DeltaColumn], layout: TableLayout) -> None:
+    """Bring properties that the pipeline changed into its table, with the protocol that they ask for.
+
+    Raises ConfigError, FileExistsError (somebody else committed first), OSError. deltalake's own way
+    adds table features that nobody asked for (1.6.6: variantType), which shuts other readers out.
+    """
+    have = dict(table.metadata().configuration)
+    if all(have.get(key) == value for key, value in layout.properties):
+        return
+    merged = have | dict(layout.properties)
+    staged = {key: value for key, value in merged.items() if key != _MAX_ID}
+    wanted, _ = _staged(path, columns, replace(layout, properties=tuple(staged.items())))
+    info = delta_log.commit_info("SET TBLPROPERTIES")
+    actions = [info, {"metaData": _metadata(table, merged)}]
+    if (protocol := _widened(table, wanted)) is not None:
+        actions.insert(1, {"protocol": protocol})
+    delta_log.put(path, table.version() + 1, actions)
+
+
+def _metadata(table: DeltaTable, configuration: Mapping[str, str]) -> dict[str, Any]:
+    held = table.metadata()
+    return {
+        "id": str(held.id),
+        "name": held.name,
+        "description": held.description,
+        "format": {"provider": "parquet", "options": {}},
+        "schemaString": table.schema().to_json(),
+        "partitionColumns": held.partition_columns,
+        "createdTime": held.created_time,
+        "configuration": dict(configuration),
+    }
+
+
+def _widened(table: DeltaTable, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The table's protocol with what `wanted` has more; None when that is nothing."""
+    have = table.protocol()
+    if have.writer_features is None:
+        higher = wanted["minWriterVersion"] > have.min_writer_version
+        return dict(wanted) if higher or wanted["minReaderVersion"] > have.min_reader_version else None
+    writer = set(have.writer_features) | set(wanted.get("writerFeatures", ()))
+    if wanted["minWriterVersion"] >= _CHANGE_FEED_VERSION:
+        writer.add("changeDataFeed")
+    reader = set(have.reader_features or ()) | set(wanted.get("readerFeatures", ()))
+    if writer == set(have.writer_features) and reader == set(have.reader_features or ()):
+        return None
+    return {
+        "minReaderVersion": have.min_reader_version,
+        "minWriterVersion": have.min_writer_version,
+        "readerFeatures": sorted(reader),
+        "writerFeatures": sorted(writer),
+    }
+
+
+def _staged(path: Path, columns: list[DeltaColumn], layout: TableLayout) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Protocol and metadata that deltalake gives such a table, from one made beside it for a moment."""
     with TemporaryDirectory(prefix="_creating-", dir=path) as staging:
-        protocol, metadata = _staged_actions(Path(staging) / "table", columns, layout)
-        info = {
-            "timestamp": time.time_ns() // 1_000_000,
-            "operation": "CREATE TABLE",
-            "operationParameters": {"partitionBy": json.dumps(metadata["partitionColumns"])},
-            "engineInfo": "cdc-platform",
-        }
-        actions = [{"commitInfo": info}, {"protocol": protocol}, {"metaData": metadata}]
-        commit = Path(staging) / "0.json"
-        commit.write_text("".join(f"{json.dumps(action)}\n" for action in actions))
-        try:
-            # A link appears whole or not at all, and fails where the name is taken: put-if-absent.
-            os.link(commit, log / f"{0:020d}.json")
-        except FileExistsError:
-            return
+        return _staged_actions(Path(staging) / "table", columns, layout)
 
 
 def _staged_actions(

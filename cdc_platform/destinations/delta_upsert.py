@@ -7,11 +7,7 @@ commit that removes files names all its changed rows in `_change_data`; rows tha
 
 from __future__ import annotations
 
-import json
-import os
-import time
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
@@ -20,16 +16,14 @@ import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from cdc_platform.destinations.commit import Conflict
+from cdc_platform.destinations import delta_log
 from cdc_platform.destinations.copy_on_write import FILE, LiveFiles, Plan
 from cdc_platform.destinations.delta_files import partition_text
 from cdc_platform.destinations.delta_table import DeltaColumn
-from cdc_platform.destinations.destination import Applied
 from cdc_platform.destinations.rows import OPERATION
 from cdc_platform.model.change import DELETE
 
 CHANGE_TYPE: Final = "_change_type"
-_CHECKPOINT_INTERVAL: Final = "delta.checkpointInterval"
 
 
 def live_files(table: DeltaTable, root: Path, columns: Sequence[DeltaColumn], key: Sequence[str]) -> LiveFiles:
@@ -109,7 +103,7 @@ def removals(
 ) -> list[dict[str, Any]]:
     """A `remove` for each touched file, with the values that it was added with."""
     adds = pa.table(table.get_add_actions())
-    now = time.time_ns() // 1_000_000
+    now = delta_log.now()
     values = {column.name: adds["partition"].combine_chunks().field(column.name).to_pylist() for column in partitions}
     return [
         {
@@ -122,35 +116,3 @@ def removals(
         }
         for i in touched
     ]
-
-
-def commit(root: Path, version: int, actions: Sequence[Mapping[str, Any]], applied: Applied, app_id: str) -> None:
-    """Make `version` of the table out of these actions. Raises Conflict when somebody else made it first."""
-    info = {
-        "timestamp": time.time_ns() // 1_000_000,
-        "operation": "MERGE",
-        "operationParameters": {},
-        "isBlindAppend": False,
-        "engineInfo": "cdc-platform",
-        "cdc.log_id": applied.log_id,
-        "cdc.version": str(applied.version),
-        "cdc.position": applied.position,
-    }
-    transaction = {"appId": app_id, "version": applied.version, "lastUpdated": info["timestamp"]}
-    lines = [{"commitInfo": info}, {"txn": transaction}, *actions]
-    log = root / "_delta_log"
-    staged = log / f"_commit_{uuid.uuid4()}.json.tmp"
-    try:
-        staged.write_text("".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines), "utf-8")
-        # A link appears whole or not at all, and fails where the name is taken: put-if-absent.
-        os.link(staged, log / f"{version:020d}.json")
-    except FileExistsError as error:
-        raise Conflict from error
-    finally:
-        staged.unlink(missing_ok=True)
-
-
-def checkpoint_due(table: DeltaTable) -> bool:
-    """Whether the version just made is one that readers expect a checkpoint of."""
-    interval = int(table.metadata().configuration.get(_CHECKPOINT_INTERVAL, "100"))
-    return table.version() % interval == 0

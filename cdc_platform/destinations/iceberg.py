@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import polars as pl
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from cdc_platform.destinations import iceberg_metadata, iceberg_table
 from cdc_platform.destinations.arrange import Arrangement, arranged
@@ -25,6 +26,7 @@ from cdc_platform.destinations.copy_on_write import FILE, batches, plan, rewritt
 from cdc_platform.destinations.data_files import FilePlan, StoredColumn, write_files
 from cdc_platform.destinations.destination import Applied, Written
 from cdc_platform.destinations.iceberg_metadata import Metadata, local_path
+from cdc_platform.destinations.places import blocked
 from cdc_platform.destinations.rows import OPERATION, RowCheck
 from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, SchemaConflict, Unavailable
 from cdc_platform.model.change import DELETE
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 CATALOG_NAME: Final = "default"
 CATALOG_FILE: Final = "catalog.db"
 _SPOOL: Final = "_cdc_spool"
+_CREATE_ATTEMPTS: Final = 5
 _CODEC: Final = "write.parquet.compression-codec"
 
 
@@ -66,7 +69,7 @@ class IcebergDestination:
         metadata = self._metadata()
         if metadata is None:
             with self._guard():
-                iceberg_table.create(self._catalog(), self._identifier, schema, self._layout)
+                self._create(schema)
             metadata = self._existing_metadata()
         iceberg_table.check_same(metadata, schema, self._layout, self._name)
         self._schema = schema
@@ -155,6 +158,16 @@ class IcebergDestination:
         metadata = self._metadata()
         return None if metadata is None else metadata.columns
 
+    def _create(self, schema: TargetSchema) -> None:
+        """Make catalog, namespace and table; where several processes do that at once, one of them wins each."""
+        from sqlalchemy.exc import DBAPIError
+
+        racing = retry_if_exception_type(DBAPIError)
+        wait = wait_random_exponential(multiplier=0.02, max=0.5)
+        for attempt in Retrying(stop=stop_after_attempt(_CREATE_ATTEMPTS), wait=wait, retry=racing, reraise=True):
+            with attempt:
+                iceberg_table.create(self._catalog(), self._identifier, schema, self._layout)
+
     # Opening and failing
 
     def _metadata(self) -> Metadata | None:
@@ -214,9 +227,9 @@ class IcebergDestination:
             raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> CdcError:
+        if (reason := blocked(self._warehouse)) is not None:
+            return ConfigError(f"destination.path: {reason}; the warehouse {self._warehouse} cannot be written")
         text = (str(error).splitlines() or [""])[0][:200]
-        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) or "unable to open" in text:
-            return ConfigError(f"destination.path: {self._warehouse} cannot be written or read: {text}")
         if "locked" in text:
             return Unavailable(f"{self._name}: its catalog is locked by another process; try again")
         return NeedsPerson(f"{self._name} cannot be read or written: {text or type(error).__name__}")
@@ -270,7 +283,9 @@ class _Writing:
 
     def write(self, rows: Iterable[pl.DataFrame], arrangement: Arrangement) -> tuple[list[IcebergFile], int]:
         """Data files of all rows as manifest entries, and how many rows there are."""
-        files = FilePlan(self._columns, arrangement, self._create, self._codec)
+        from cdc_platform.destinations.iceberg_files import folder
+
+        files = FilePlan(self._columns, arrangement, folder, self._create, self._codec)
         written = list(write_files(arranged(rows, arrangement, self._spool), files))
         return [self._new.entry(file, f"{self._data}/{file.path}") for file in written], sum(f.rows for f in written)
 

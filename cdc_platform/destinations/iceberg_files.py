@@ -5,6 +5,7 @@ Imported only where pyiceberg is at work already.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
 from typing import Any, Final
@@ -25,13 +26,14 @@ from pyiceberg.utils.truncate import (
 )
 
 from cdc_platform.destinations.copy_on_write import FILE, LiveFiles
-from cdc_platform.destinations.data_files import ColumnStats, DataFile
+from cdc_platform.destinations.data_files import ColumnStats, DataFile, stand_in
 from cdc_platform.destinations.iceberg_metadata import arrow_type, local_path
 from cdc_platform.errors import NotUnderstood
 from cdc_platform.model.projection import polars_type
 from cdc_platform.model.target import PartitionField
 
 _PATH: Final = "\x1fpath"
+_FOLDER: Final = re.compile(r"[\w.+-]{1,100}", re.ASCII)
 
 
 class NewFiles:
@@ -73,6 +75,16 @@ class NewFiles:
             sort_order_id=None,
             spec_id=self._spec_id,
         )
+
+
+def folder(term: PartitionField, value: Any) -> str:
+    """`column_month=2025-05`. Locations are taken as they are written, so nothing that some reader would decode."""
+    column = term.name if _FOLDER.fullmatch(term.name) else stand_in(term.name)
+    if value is None:
+        return f"{column}=null"
+    text = {"month": "%Y-%m", "year": "%Y"}.get(term.transform)
+    shown = f"{value:{text}}" if text else str(value)
+    return f"{column}={shown if _FOLDER.fullmatch(shown) else stand_in(shown)}"
 
 
 def _is_float(field: NestedField) -> bool:

@@ -1,4 +1,4 @@
-"""A lake of either format for the contract tests: our destination on one side, other readers and writers on the other."""
+"""A lake of either format for the contract tests: our destination on one side, other tools on the other."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from cdc_platform_tests.readers import duckdb_delta, duckdb_iceberg
 class Lake(Protocol):
     """One table `t` in a fresh folder. `readers` are others' views of it, columns in our order."""
 
-    format: Literal["deltalake", "iceberg"]
-
+    @property
+    def format(self) -> Literal["deltalake", "iceberg"]: ...
     def open(self, layout: TableLayout | None = None) -> Destination: ...
     def readers(self, columns: Sequence[str]) -> dict[str, pl.DataFrame]: ...
     def foreign_append(self, rows: pl.DataFrame) -> None:
@@ -80,9 +80,7 @@ class DeltaLake:
     def foreign_append(self, rows: pl.DataFrame) -> None:
         table = DeltaTable(self.path)
         generated = [field.name for field in table.schema().fields if field.name not in rows.columns]
-        rows = rows.with_columns(
-            pl.col(name.rpartition("_")[0]).dt.date().alias(name) for name in generated
-        )
+        rows = rows.with_columns(pl.col(name.rpartition("_")[0]).dt.date().alias(name) for name in generated)
         write_deltalake(table, rows, mode="append")
 
     def data_files(self) -> list[Path]:

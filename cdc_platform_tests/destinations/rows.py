@@ -65,7 +65,7 @@ def row(id: int, lsn: int = 1, operation: str = "INSERT", **values: Any) -> dict
 
 def deleted(id: int, lsn: int, **key: Any) -> dict[str, Any]:
     """A DELETE that holds its key alone."""
-    return row(id, lsn, "DELETE", **{name: None for name in _PLAIN}) | key
+    return row(id, lsn, "DELETE", **dict.fromkeys(_PLAIN)) | key
 
 
 def frame(*rows: Mapping[str, Any]) -> pl.DataFrame:
