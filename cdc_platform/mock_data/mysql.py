@@ -178,6 +178,7 @@ def single(cursor: Cursor) -> Any:
 
 
 def load_file(cursor: Cursor, table: str, rows: pl.DataFrame) -> None:
+    """Append any number of rows by LOAD DATA; raises NeedsPerson where the server did not take each of them."""
     names = ", ".join(map(quoted, rows.columns))
     with NamedTemporaryFile(prefix="cdc-mock-data-", suffix=".csv") as file:
         # Text is always in quotes and NULL never, so that no text is taken for it; nothing is escaped.

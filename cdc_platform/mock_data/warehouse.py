@@ -109,7 +109,8 @@ class Warehouse:
         wanted = self.keys.pick(self.rng, "products", count)
         if not wanted:
             return Outcome()
-        note = f"Counted again, sheet {int(self.rng.integers(1_000_000))}"
+        (sheet,) = self.names.take(1)
+        note = f"Counted again, sheet {sheet}"
         with self.connection.cursor() as cursor:
             cursor.execute(
                 "update inventory_transactions set notes = %s where product_id in %s"
