@@ -12,7 +12,7 @@ import polars as pl
 
 from cdc_platform.change_log.log import ChangeLog
 from cdc_platform.defs.captures import RESOURCE, Captures
-from cdc_platform.defs.failures import RETRIES, told
+from cdc_platform.defs.failures import told
 from cdc_platform.defs.installation import Installation
 from cdc_platform.defs.naming import OWNERS, FlowAssets, data_version
 from cdc_platform.defs.progress import logged
@@ -48,12 +48,11 @@ def change_log_asset(
         kinds={"deltalake", "polars"},
         metadata=change_log_metadata(flow, shape.table if shape else None),
         required_resource_keys={RESOURCE},
-        retry_policy=RETRIES,
     )
     def change_log(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         began = time.monotonic()
         captures: Captures = getattr(context.resources, RESOURCE)
-        with told(installation.settings.home, flows):
+        with told(context, installation.settings.home, flows):
             opened = installation.flow(flow.pipeline)
             captured = captures.of(flow.label, logged(context.log), again=context.retry_number > 0)
             if opened.table in captured.failures:

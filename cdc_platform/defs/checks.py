@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from cdc_platform.defs.failures import RETRIES, failure
+from cdc_platform.defs.failures import as_dagster
 from cdc_platform.defs.installation import Installation
 from cdc_platform.defs.naming import FlowAssets
 from cdc_platform.defs.progress import logged
@@ -36,7 +36,6 @@ def destination_checks(installation: Installation, flow: FlowAssets) -> dg.Asset
         name=f"check_{flow.resource}",
         specs=[dg.AssetCheckSpec(kind, asset=flow.destination, description=_DESCRIPTIONS[kind]) for kind in enabled],
         can_subset=True,
-        retry_policy=RETRIES,
     )
     def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         wanted = {key.name for key in context.selected_asset_check_keys}
@@ -46,7 +45,7 @@ def destination_checks(installation: Installation, flow: FlowAssets) -> dg.Asset
             if verdict.type in wanted:
                 yield check_result(flow.destination, verdict)
         if done.error is not None:
-            raise failure(done.error)
+            raise as_dagster(done.error, context) from None
 
     return checks
 

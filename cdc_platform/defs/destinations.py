@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from cdc_platform.config.pipeline import DestinationConfig
-from cdc_platform.defs.failures import RETRIES, told
+from cdc_platform.defs.failures import told
 from cdc_platform.defs.installation import Installation
 from cdc_platform.defs.naming import OWNERS, FlowAssets, data_version, tag_value
 from cdc_platform.defs.progress import logged
@@ -33,10 +33,9 @@ def destination_asset(installation: Installation, flow: FlowAssets, shape: Shape
         tags={"cdc/pipeline": tag_value(flow.pipeline.id), "cdc/write_mode": destination.write_mode},
         metadata=destination_metadata(flow, shape.plan if shape else None),
         required_resource_keys={flow.resource},
-        retry_policy=RETRIES,
     )
     def table(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        with told(installation.settings.home, [flow]):
+        with told(context, installation.settings.home, [flow]):
             opened = installation.flow(flow.pipeline)
             applied = apply(opened, logged(context.log))
             if applied.version is None:

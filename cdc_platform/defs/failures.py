@@ -13,12 +13,14 @@ from cdc_platform.engine.memory import remember
 from cdc_platform.errors import CdcError, Unavailable
 
 # Half a minute in all: a server that restarts is waited for, one that is down is the sensor's business.
-RETRIES = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL)
+PAUSES_SECONDS = (10.0, 20.0)
+
+Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 
 
 @contextmanager
-def told(home: Path, flows: Sequence[FlowAssets]) -> Iterator[None]:
-    """Errors of the platform's own tree leave the block as a dagster.Failure, and are kept for `cdc status`.
+def told(context: Context, home: Path, flows: Sequence[FlowAssets]) -> Iterator[None]:
+    """Errors of the platform's own tree leave the block as Dagster's, and are kept for `cdc status`.
 
     All others are bugs and pass as they are.
     """
@@ -28,13 +30,18 @@ def told(home: Path, flows: Sequence[FlowAssets]) -> Iterator[None]:
         for flow in flows:
             remember(home, flow.pipeline.id, error)
         # `from None`: Dagster stores the whole chain, and drivers put cells and connection strings in their messages.
-        raise failure(error) from None
+        raise as_dagster(error, context) from None
+
+
+def as_dagster(error: CdcError, context: Context) -> dg.Failure | dg.RetryRequested:
+    """Only what is Unavailable now is tried again: the rest needs an edit or a person first."""
+    tries = context.retry_number
+    if isinstance(error, Unavailable) and tries < len(PAUSES_SECONDS):
+        context.log.warning(f"{error} (trying again in {PAUSES_SECONDS[tries]:g} s)")
+        return dg.RetryRequested(max_retries=len(PAUSES_SECONDS), seconds_to_wait=PAUSES_SECONDS[tries])
+    return failure(error)
 
 
 def failure(error: CdcError) -> dg.Failure:
-    """Only what is Unavailable now is worth another try: the rest needs an edit or a person first."""
-    return dg.Failure(
-        description=str(error),
-        metadata={"kind": error.kind, "exit_code": error.exit_code},
-        allow_retries=isinstance(error, Unavailable),
-    )
+    """One line, with the kind and the exit code that `cdc` would give."""
+    return dg.Failure(str(error), metadata={"kind": error.kind, "exit_code": error.exit_code})

@@ -117,5 +117,9 @@ def _request(flows: Sequence[FlowAssets], key: str, reason: str) -> dg.RunReques
     label = tag_value(flows[0].label)
     assets = list(dict.fromkeys(key for flow in flows for key in (flow.change_log, flow.destination)))
     return dg.RunRequest(
-        run_key=f"{label}:{key}", asset_selection=assets, tags={SOURCE_TAG: label, "cdc/reason": tag_value(reason)}
+        run_key=f"{label}:{key}",
+        asset_selection=assets,
+        # Not None, which means all checks of these assets.
+        asset_check_keys=[],
+        tags={SOURCE_TAG: label, "cdc/reason": tag_value(reason)},
     )

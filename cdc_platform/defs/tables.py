@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import dagster as dg
 from dagster_deltalake import DeltaTableResource, LocalConfig
@@ -14,6 +15,7 @@ from dagster_iceberg.config import IcebergCatalogConfig
 from dagster_iceberg.resource import IcebergTableResource
 
 from cdc_platform.config.pipeline import DestinationConfig
+from cdc_platform.destinations.iceberg import CATALOG_FILE, CATALOG_NAME
 from cdc_platform.engine.feeds import Flow
 
 TableResource = DeltaTableResource | IcebergTableResource
@@ -34,19 +36,23 @@ def table_resource(destination: DestinationConfig) -> TableResource:
     """The resource that opens a destination's table."""
     if destination.type == "deltalake":
         return DeltaTableResource(url=destination.path, storage_options=LocalConfig())
-    namespace, _, name = (destination.table or "").rpartition(".")
-    properties = catalog_properties(destination)
+    namespace, _, table = (destination.table or "").rpartition(".")
+    name, properties = _catalog(destination)
     with warnings.catch_warnings():
         # Its makers may still change it; the version is pinned.
         warnings.simplefilter("ignore", dg.PreviewWarning)
-        return IcebergTableResource(
-            name="cdc", config=IcebergCatalogConfig(properties=properties), namespace=namespace, table=name
-        )
+        config = IcebergCatalogConfig(properties=properties)
+        return IcebergTableResource(name=name, config=config, namespace=namespace, table=table)
 
 
-def catalog_properties(destination: DestinationConfig) -> dict[str, str]:
-    path = destination.path
-    return {"type": "sql", "uri": f"sqlite:///{path}/catalog.db", "warehouse": f"file://{path}"}
+def _catalog(destination: DestinationConfig) -> tuple[str, dict[str, str]]:
+    """Name and properties of the catalog that destinations/iceberg.py opens."""
+    warehouse = Path(destination.path.removeprefix("file://")).absolute()
+    if destination.catalog is None:
+        uri = f"sqlite:///{warehouse / CATALOG_FILE}"
+        return CATALOG_NAME, {"type": "sql", "uri": uri, "warehouse": str(warehouse)}
+    given = {key: str(value) for key, value in destination.catalog.items()}
+    return given.pop("name", CATALOG_NAME), {"warehouse": str(warehouse), **given}
 
 
 def definition_of(destination: DestinationConfig) -> dg.ResourceDefinition | TableResource:

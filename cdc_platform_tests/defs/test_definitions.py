@@ -119,7 +119,7 @@ def test_two_destinations_of_one_name_are_an_error(tmp_path: Path) -> None:
         pipeline("two", "postgres", delta("/lake/b/orders")),
     )
     with pytest.raises(
-        ConfigError, match="deltalake/orders would be both .*'one' and .*'two'; give one of them another name"
+        ConfigError, match=r"deltalake/orders would be both .*'one' and .*'two'; give one of them another name"
     ):
         name_flows(loaded(tmp_path, *documents))
 
@@ -128,7 +128,7 @@ def test_a_source_that_is_called_like_a_format_is_an_error_where_it_matters(tmp_
     document = pipeline("orders", "postgres", delta("/lake/orders")).replace(
         "type: postgres", "type: postgres\n  name: deltalake"
     )
-    with pytest.raises(ConfigError, match="deltalake/orders would be both the table orders of source 'deltalake'"):
+    with pytest.raises(ConfigError, match=r"deltalake/orders would be both the table orders of source 'deltalake'"):
         name_flows(loaded(tmp_path, document))
 
 
