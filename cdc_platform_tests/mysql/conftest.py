@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -48,7 +47,8 @@ class Database:
 
     @property
     def mariadb(self) -> bool:
-        return "MariaDB" in self.connection.get_server_info()
+        ((version,),) = self.query("select version()")
+        return "MariaDB" in version
 
     @property
     def target(self) -> MySQLConnection:

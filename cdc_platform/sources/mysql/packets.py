@@ -9,6 +9,7 @@ object a row of it; here the only thing done per packet is to step over it. What
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ from cdc_platform.sources.mysql.connection import packet_error, raw_socket
 
 COM_QUERY, COM_BINLOG_DUMP = 0x03, 0x12
 
-_EOF, _ERROR = 0xFE, 0xFF
+_TWO_BYTES, _EOF, _ERROR = 0xFC, 0xFE, 0xFF
 _EOF_BELOW = 9  # a payload that begins like EOF and is longer is a row
 _WHOLE = 0xFFFFFF  # a packet of this length is continued by the next one
 _SLACK = 1 << 20  # room for the end of the packet that crosses the wanted size
@@ -47,17 +48,19 @@ class Packets:
 class PacketReader:
     """Reads the answer to one command from a PyMySQL connection's socket, in chunks of whole packets.
 
-    The answer to a query is `preamble()` and then chunks of rows, that to a non-blocking dump only chunks. Each ends
-    with an EOF packet: then `ended` is true and the connection is free for another command. Errors of the server
-    are raised when met.
+    The answer to a query is `preamble()` and then chunks of rows, that to a non-blocking dump only chunks. It ends
+    with an EOF packet: when all before that was handed out, `ended` is true and the connection is free for another
+    command. Errors of the server are raised when met.
     """
 
     def __init__(self, connection: Connection[Any], command: int, argument: bytes, size: int) -> None:
         self._socket = raw_socket(connection)
         self._size = size
-        self._heads: list[int] = []
-        self._filled = self._walked = MARGIN
         self._buffer = _allocate(size)
+        self._heads: list[int] = []  # where packets begin that are there in full and not given up yet
+        self._filled = self._walked = MARGIN
+        self._handed = 0  # how many of them were handed out before
+        self._complete = False  # nothing more will come
         self.ended = False
         try:
             self._socket.sendall((len(argument) + 1).to_bytes(3, "little") + bytes([0, command]) + argument)
@@ -66,24 +69,33 @@ class PacketReader:
 
     def preamble(self) -> list[bytes]:
         """What precedes the rows of a result set: column count, one definition a column, EOF."""
-        packets = None
-        while packets is None or len(packets) < packets.payload(0)[0] + 2:
+        while len(self._heads) < self._preamble_length():
             self._receive()
-            if self._heads and self._buffer[self._heads[0] + 4] == _ERROR:
+            if len(self._heads) == 1:  # an error comes alone
                 self._look_for_end()
-            packets = self._packets() if self._heads else None
-        count = packets.payload(0)[0] + 2
+        count = self._preamble_length()
+        packets = self._packets(count)
         self._heads = self._heads[count:]
         self._look_for_end()
         return [packets.payload(index) for index in range(count)]
 
+    def _preamble_length(self) -> int:
+        """How many packets precede the rows, or 1 before the first of them is there."""
+        if not self._heads:
+            return 1
+        first = self._packets(1).payload(0)
+        columns = first[0] if first[0] < _TWO_BYTES else int.from_bytes(first[1:3], "little")
+        return columns + 2
+
     def read(self) -> Packets:
-        """At least `size` bytes of payloads besides those kept, or all there are; the final EOF is left out."""
-        goal = self._walked + self._size
-        while not self.ended and self._walked < goal:
+        """The payloads that were kept, and about `size` bytes of further ones, or all there are."""
+        goal = (self._heads[self._handed] if self._handed < len(self._heads) else self._walked) + self._size
+        while not self._complete and self._walked < goal:
             self._receive()
             self._look_for_end()
-        return self._packets()
+        self._handed = max(bisect_left(self._heads, goal), min(self._handed + 1, len(self._heads)))
+        self.ended = self._complete and self._handed == len(self._heads)
+        return self._packets(self._handed)
 
     def keep(self, first: int) -> None:
         """Payload number `first` and those after it come again with the next chunk, in a buffer of its own."""
@@ -93,20 +105,22 @@ class PacketReader:
         self._filled += MARGIN - begin
         self._walked += MARGIN - begin
         self._heads = [head - begin + MARGIN for head in heads]
+        self._handed -= first
         self._buffer[MARGIN : self._filled] = old[begin:filled]
 
     def drain(self) -> None:
         """Read what is left of an answer that is no longer wanted; that it was broken off is no error then."""
         try:
             while not self.ended:
-                self.keep(len(self._heads))
+                self.keep(self._handed)
                 self.read()
         except CdcError:
             if not self.ended:
                 raise
 
-    def _packets(self) -> Packets:
-        heads = np.array([*self._heads, self._walked], np.int64)
+    def _packets(self, count: int) -> Packets:
+        after = self._heads[count] if count < len(self._heads) else self._walked
+        heads = np.array([*self._heads[:count], after], np.int64)
         return Packets(self._buffer, heads[:-1] + 4, np.diff(heads) - 4)
 
     def _receive(self) -> None:
@@ -168,10 +182,10 @@ class PacketReader:
         begin = self._heads[-1] + 4
         length, first = self._walked - begin, self._buffer[begin]
         if first == _ERROR:
-            self.ended = True
+            self._complete = self.ended = True
             raise packet_error(self._buffer[begin : self._walked].tobytes())
         if first == _EOF and length < _EOF_BELOW:
-            self.ended = True
+            self._complete = True
             self._walked = self._heads.pop()
 
 
