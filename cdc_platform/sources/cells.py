@@ -81,7 +81,7 @@ def column(cells: Cells, wanted: pa.DataType) -> pl.Series:
 
     Spellings: booleans `t`/`f` or `1`/`0`; integers and decimals in plain digits with an optional minus, a decimal
     with exactly its scale's digits after the point; floats as Rust and C read them; `YYYY-MM-DD`,
-    `YYYY-MM-DD HH:MM:SS[.ffffff]`, followed by `+00` or nothing in UTC timestamps; ` BC` and years of up to six digits
+    `YYYY-MM-DD HH:MM:SS[.ffffff]`, followed by `+00` or nothing in UTC timestamps; ` BC` and years of up to seven digits
     are understood. Binary cells are taken as the bytes themselves.
     """
     reader = _READERS.get(wanted.id)
@@ -309,7 +309,7 @@ def _signed(cells: Cells) -> tuple[Ints, Mask]:
 # --- moments ----------------------------------------------------------------------------------------------------
 
 _DAY = 86_400_000_000
-_ODD = re.compile(r"(\d{4,6})-(\d\d)-(\d\d)(?: (\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?(?:\+00)?)?( BC)?")
+_ODD = re.compile(r"(\d{4,7})-(\d\d)-(\d\d)(?: (\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?(?:\+00)?)?( BC)?")
 
 
 @cache

@@ -82,7 +82,7 @@ def follow(
     """All of [start, until) without acknowledging; `until` is the head when None. Checks what holds of any reading."""
     until = until or source.head()
     captured = list(source.changes(tables, start, until))
-    assert captured[-1].upto == until
+    assert not captured if start == until else captured[-1].upto == until
     low = start
     seen: dict[TableName, list[Position]] = {name: [] for name in tables}
     for stretch in captured:

@@ -158,6 +158,7 @@ def both_paths(database: Database, source: PostgresSource, rows: Sequence[Sequen
     database.run(f"insert into a ({names}) values " + ", ".join(row for _ in rows), *(v for r in rows for v in r))
     until = source.head()
     captured = follow(source, [A], start, until)
+    assert not any(c.failures for c in captured)
     source.acknowledge(until)
     after = [b.frame.filter(pl.col("operation") == "INSERT")["after"] for c in captured for b in c.batches]
     with source.snapshot() as snapshot:

@@ -143,8 +143,8 @@ def _table(table: TableName, rows: list[tuple[Any, ...]], types: Mapping[int, Pg
 def _missing(session: Session, table: TableName) -> str:
     with session.cursor() as cursor:
         cursor.execute(_TABLES)
-        known = [str(TableName(*row)) for row in cursor.fetchall()]
-    near = difflib.get_close_matches(str(table), known, 3)
-    near += [name for name in known if name.partition(".")[2] == table.name and name not in near]
+        known = [TableName(*row) for row in cursor.fetchall()]
+    near = [str(other) for other in known if other.name == table.name]
+    near = near or difflib.get_close_matches(str(table), map(str, known), 3, 0.75)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     return f"there is no table {table} in database '{session.info.dbname}'{hint}"

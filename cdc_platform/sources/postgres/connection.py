@@ -146,8 +146,8 @@ class PostgresConnection:
             return NeedsPerson(f"{start}{text}; raise max_replication_slots and restart the server")
         if sqlstate == "42501":
             return NeedsPerson(f"{start}user '{self.user}' lacks a privilege ({text})")
-        if sqlstate == "55000":
-            return Gap(f"{start}{text}")
+        if sqlstate in ("55000", "42704"):  # the slot is invalidated; the slot or the publication is (or was) not there
+            return Gap(f"{start}{text}; resync the tables")
         if sqlstate[:2] in ("08", "40", "53", "57") or sqlstate == "55P03":
             return Unavailable(f"{start}{text}")
         if sqlstate[:2] in ("21", "22", "23"):  # such texts quote values
@@ -187,12 +187,15 @@ _TROUBLE = {
 }
 
 
-def read_ahead(reader: pa.RecordBatchReader) -> Generator[pa.RecordBatch, None, None]:
-    """The reader's batches; the next one is fetched while the caller is busy with this one."""
+def read_ahead(cursor: adbc_driver_postgresql.dbapi.Cursor) -> Generator[pa.RecordBatch, None, None]:
+    """The result's batches; the next one is fetched while the caller is busy with this one."""
+    cursor.fetch_record_batch()  # fails where there is no result
+    # That method unwraps the driver's reader, and with it goes the SQLSTATE of errors that come while reading.
+    batches = iter(cursor._results.reader)
     with ThreadPoolExecutor(1, "read_ahead") as thread:
-        coming = thread.submit(next, reader, None)
+        coming = thread.submit(next, batches, None)
         while (batch := coming.result()) is not None:
-            coming = thread.submit(next, reader, None)
+            coming = thread.submit(next, batches, None)
             yield batch
 
 

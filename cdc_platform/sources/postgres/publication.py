@@ -14,8 +14,7 @@ from cdc_platform.sources.postgres.catalogue import CatalogueTable, Session, pub
 from cdc_platform.sources.postgres.connection import identifier
 
 _PUBLICATION = """
-select puballtables, pubinsert and pubupdate and pubdelete and pubtruncate, pubviaroot,
-       pg_has_role(pubowner, 'usage'), has_database_privilege(current_database(), 'create')
+select pubinsert and pubupdate and pubdelete and pubtruncate, pubviaroot, pg_has_role(pubowner, 'usage')
 from pg_publication where pubname = %s
 """
 
@@ -24,7 +23,6 @@ _FILTERED = "select schemaname, tablename from pg_publication_tables where pubna
 
 @dataclass(frozen=True, slots=True)
 class _Publication:
-    all_tables: bool
     all_operations: bool
     via_root: bool
     owned: bool
@@ -33,6 +31,8 @@ class _Publication:
 def ensure_published(session: Session, name: str, tables: Mapping[TableName, CatalogueTable]) -> None:
     """Make the publication, or add the tables that it lacks; NeedsPerson says what to run where that is not allowed."""
     publication = _read(session, name)
+    if publication is not None:
+        _check(session, name, publication, tables)
     missing = [table for table in sorted(tables) if table not in published_tables(session, name)]
     if publication is None:
         _own(session, tables, missing, _create(name, missing))
@@ -45,7 +45,6 @@ def ensure_published(session: Session, name: str, tables: Mapping[TableName, Cat
         _own(session, tables, missing, statement)
         with session.cursor() as cursor:
             cursor.execute(statement)
-    _check(session, name, _read(session, name), tables)
 
 
 def unpublished(session: Session, name: str, tables: Mapping[TableName, CatalogueTable]) -> dict[TableName, CdcError]:
@@ -71,13 +70,10 @@ def _read(session: Session, name: str) -> _Publication | None:
     with session.cursor() as cursor:
         cursor.execute(_PUBLICATION, [name])
         row = cursor.fetchone()
-    return None if row is None else _Publication(*row[:4])
+    return None if row is None else _Publication(*row)
 
 
-def _check(
-    session: Session, name: str, publication: _Publication | None, tables: Mapping[TableName, CatalogueTable]
-) -> None:
-    assert publication is not None
+def _check(session: Session, name: str, publication: _Publication, tables: Mapping[TableName, CatalogueTable]) -> None:
     quoted = identifier(name)
     if not publication.all_operations:
         raise NeedsPerson(

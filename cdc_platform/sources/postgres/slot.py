@@ -24,7 +24,7 @@ _NAME = re.compile(r"[a-z0-9_]{1,63}")
 
 _STATE = """
 select s.plugin, s.database, s.temporary, s.wal_status, (s.restart_lsn - '0/0')::bigint,
-       (s.confirmed_flush_lsn - '0/0')::bigint, s.active_pid
+       (s.confirmed_flush_lsn - '0/0')::bigint
 from pg_replication_slots s where s.slot_name = %s
 """
 
@@ -44,7 +44,6 @@ class Slot:
     wal_status: str | None
     restart: int | None
     confirmed: int | None
-    active_pid: int | None
 
 
 @dataclass(frozen=True, slots=True)

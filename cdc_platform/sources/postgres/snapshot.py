@@ -90,7 +90,7 @@ class PostgresSnapshot:
         """Batches of _ROWS to _MAX_ROWS rows, or of about _BYTES; none at all for an empty table."""
         with self.connection.errors(f"reading {table}"):
             cursor.execute(statement)
-            batches = read_ahead(cursor.fetch_record_batch())
+            batches = read_ahead(cursor)
         held: list[pa.RecordBatch] = []
         with closing(batches):
             while True:

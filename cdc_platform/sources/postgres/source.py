@@ -71,8 +71,11 @@ class PostgresSource:
             slots.resumable_slot(self._session(), self._slot, start)
 
     def identity(self) -> str:
-        """`postgres/<system identifier>/<database oid>/<slot>`. The timeline is left out: a promoted standby that
-        holds the slot goes on with the same positions, and one that does not has no slot to resume from."""
+        """`postgres/<system identifier>/<database oid>`: where LSNs mean the same.
+
+        Timeline and slot are left out. A promoted standby that holds the slot goes on with the same positions, and
+        one that does not has no slot to resume from. Two installations with slots of their own read the same changes.
+        """
         with self._connection.errors("identifying the server"), self._session().cursor() as cursor:
             cursor.execute(
                 "select system_identifier, d.oid::bigint from pg_control_system(), pg_database d"
@@ -80,7 +83,7 @@ class PostgresSource:
             )
             row = cursor.fetchone()
         assert row is not None
-        return f"postgres/{row[0]}/{row[1]}/{self._slot}"
+        return f"postgres/{row[0]}/{row[1]}"
 
     def head(self) -> Position:
         """The end of the log on disk, once every commit made before the call is in it.

@@ -125,7 +125,7 @@ class Stream:
             with self.connection.errors(doing):
                 cursor.adbc_statement.set_options(**{_BATCH_BYTES: str(self.pace.batch_bytes)})
                 cursor.execute(statement)
-                batches = read_ahead(cursor.fetch_record_batch())
+                batches = read_ahead(cursor)
             with closing(batches):
                 while True:
                     with self.connection.errors(doing):
