@@ -25,7 +25,7 @@ RECENT = 30 * DAY
 
 def generator(seed: int, stream: str) -> np.random.Generator:
     """An independent stream of randomness for each `stream` of a seed: one table's size leaves the others alone."""
-    return np.random.default_rng([seed, zlib.crc32(stream.encode())])
+    return np.random.default_rng([seed % 2**64, zlib.crc32(stream.encode())])
 
 
 @dataclass(frozen=True, slots=True)

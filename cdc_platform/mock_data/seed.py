@@ -74,7 +74,9 @@ def seed(
         created = postgres.create_tables(connected)
         rows = _fill_postgres(connected, plan)
         if created:
+            progress("indexes", 0, 1)
             postgres.create_indexes(connected)
+            progress("indexes", 1, 1)
         connected.commit()
         last_order = postgres.highest(connected, "orders", "order_id")
     with mysql.connect(mysql_at) as connection:
