@@ -197,7 +197,7 @@ class DeltaDestination:
             {"remove": action} for action in delta_upsert.removals(live, table, made.touched, shape.partitions)
         ]
         actions += [{"add": action} for action, _ in written]
-        if made.touched and shape.properties.get("delta.enableChangeDataFeed") == "true":
+        if made.touched and shape.properties.get(delta_table.CHANGE_FEED) == "true":
             feed = delta_upsert.feed(made, replaced, schema.key, names)
             actions += [{"cdc": action} for action in self._write_feed(feed, shape, files)]
         delta_log.commit(table, self._path, "MERGE", actions, applied)

@@ -28,6 +28,7 @@ from cdc_platform.errors import ConfigError, NotUnderstood, SchemaConflict
 from cdc_platform.model.target import PartitionField, TableLayout, TargetField, TargetSchema
 
 MAPPING: Final = "delta.columnMapping.mode"
+CHANGE_FEED: Final = "delta.enableChangeDataFeed"
 _PHYSICAL: Final = "delta.columnMapping.physicalName"
 _ID: Final = "delta.columnMapping.id"
 _MAX_ID: Final = "delta.columnMapping.maxColumnId"
@@ -206,6 +207,18 @@ def _staged(path: Path, columns: list[DeltaColumn], layout: TableLayout) -> tupl
         return _staged_actions(Path(staging) / "table", columns, layout)
 
 
+def _features(columns: list[DeltaColumn], properties: Mapping[str, str]) -> list[TableFeatures]:
+    """All that a mapped table uses: raising the protocol drops what a lower version stood for unless it is named."""
+    features = [TableFeatures.ColumnMapping]
+    if properties.get(CHANGE_FEED) == "true":
+        features.append(TableFeatures.ChangeDataFeed)
+    if properties.get("delta.appendOnly") == "true":
+        features.append(TableFeatures.AppendOnly)
+    if any(column.generated for column in columns):
+        features.append(TableFeatures.GeneratedColumns)
+    return features
+
+
 def _staged_actions(
     staging: Path, columns: list[DeltaColumn], layout: TableLayout
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -229,7 +242,7 @@ def _staged_actions(
             configuration=properties,
         )
         if properties.get(MAPPING) == "name":
-            table.alter.add_feature([TableFeatures.ColumnMapping], allow_protocol_versions_increase=True)
+            table.alter.add_feature(_features(columns, properties), allow_protocol_versions_increase=True)
     except DeltaError as error:
         raise ConfigError(f"destination.properties: {_one_line(error)}") from error
     actions: dict[str, dict[str, Any]] = {}

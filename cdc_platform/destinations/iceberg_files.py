@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
+from math import isnan
 from typing import Any, Final
 
 import polars as pl
@@ -91,11 +92,22 @@ def _is_float(field: NestedField) -> bool:
     return str(field.field_type) in ("float", "double")
 
 
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and isnan(value)
+
+
 def _add_bounds(
     lower: dict[int, bytes], upper: dict[int, bytes], field: NestedField, stats: ColumnStats, mode: MetricsMode
 ) -> None:
     low, high, kind = stats.low, stats.high, field.field_type
-    if low is None or high is None or mode.type == MetricModeTypes.COUNTS or not isinstance(kind, PrimitiveType):
+    if (
+        low is None
+        or high is None
+        or _is_nan(low)
+        or _is_nan(high)
+        or mode.type == MetricModeTypes.COUNTS
+        or not isinstance(kind, PrimitiveType)
+    ):
         return
     if mode.type == MetricModeTypes.TRUNCATE and mode.length is not None:
         if isinstance(kind, StringType):

@@ -163,7 +163,8 @@ class Metadata:
             summary = last.get("summary", {})
             if summary.get(LOG_ID) == log_id:
                 return Applied(log_id, int(summary[VERSION]), summary.get(POSITION, ""))
-        if last is None or last.get("parent-snapshot-id") is None:
+        # A snapshot's parent is forgotten with it by some writers; sequence numbers begin at 1 and stay.
+        if last is None or (last.get("parent-snapshot-id") is None and last.get("sequence-number", 0) <= 1):
             return None
         noted = self.properties.get(_PROPERTY + log_id)
         if noted is None:
