@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cdc_platform.config.load import Pipeline
 from cdc_platform.config.settings import Settings
-from cdc_platform.engine.apply import Application, apply
+from cdc_platform.engine.apply import Application, apply, projection_of
 from cdc_platform.engine.capture import Capture, capture
-from cdc_platform.engine.feeds import Flow, open_feed, open_flow, source_labels
+from cdc_platform.engine.feeds import Feed, Flow, open_feed, open_flow, source_labels
 from cdc_platform.engine.memory import remember
 from cdc_platform.engine.progress import Progress, silent
 from cdc_platform.errors import CdcError
@@ -38,12 +39,15 @@ def run(
     A source is read for all pipelines that name it, so that its log moves on for every table.
     """
     captures: dict[str, Capture | CdcError] = {}
+    refused: dict[str, CdcError] = {}
     seconds: dict[str, float] = {}
     for label in source_labels(chosen):
         began = time.monotonic()
         try:
             with open_feed(settings, environment, everything, label) as feed:
-                captures[label] = capture(feed, progress=progress)
+                flows = [open_flow(settings, environment, p) for p in chosen if p.config.source.label == label]
+                refused |= _refusals(feed, flows)
+                captures[label] = capture(_without(feed, flows, refused), progress=progress)
         except CdcError as error:
             captures[label] = error
         seconds[label] = time.monotonic() - began
@@ -57,10 +61,30 @@ def run(
             result.error = failure_of(flow, captures[pipeline.config.source.label])
         except CdcError as error:
             result.error = error
+        result.error = refused.get(pipeline.id, result.error)
         remember(settings.home, pipeline.id, result.error)
         result.seconds = seconds[pipeline.config.source.label] + time.monotonic() - began
         results.append(result)
     return results
+
+
+def _refusals(feed: Feed, flows: Sequence[Flow]) -> dict[str, CdcError]:
+    """New pipelines that their table cannot serve, by id: told before a long snapshot, not after it."""
+    refused: dict[str, CdcError] = {}
+    for flow in flows:
+        try:
+            if flow.log.position() is None:
+                projection_of(flow, feed.source.schemas([flow.table])[flow.table])
+        except CdcError as error:
+            refused[flow.pipeline.id] = error
+    return refused
+
+
+def _without(feed: Feed, flows: Sequence[Flow], refused: Mapping[str, CdcError]) -> Feed:
+    """The feed without the tables that only refused pipelines ask for."""
+    wanted = {flow.table for flow in flows if flow.pipeline.id not in refused}
+    unwanted = {flow.table for flow in flows} - wanted
+    return dataclasses.replace(feed, logs={table: log for table, log in feed.logs.items() if table not in unwanted})
 
 
 def failure_of(flow: Flow, captured: Capture | CdcError) -> CdcError | None:

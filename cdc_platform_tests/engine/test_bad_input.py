@@ -134,6 +134,6 @@ def test_a_missing_privilege_of_mysql(things: World) -> None:
     try:
         write(things, "mysql")
         things.extra |= {"MYSQL_USER": name, "MYSQL_PASSWORD": "reader-password"}
-        fails(things, 4, "replication slave")
+        fails(things, 4, "privilege", "BINLOG MONITOR")
     finally:
         things.mysql_do(f"drop user {name}@'%'")

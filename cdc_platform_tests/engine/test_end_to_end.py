@@ -36,14 +36,14 @@ INVENTORY = (
 
 
 def delta_rows(world: World, table: str) -> list[dict[str, Any]]:
-    return readers.duckdb_delta(world.home / "lake" / "deltalake" / table).to_pylist()
+    return readers.duckdb_delta(world.home / "lake" / "deltalake" / table).to_dicts()
 
 
 def iceberg_rows(world: World, table: str) -> list[dict[str, Any]]:
     """By pyiceberg, and by DuckDB: both must say the same."""
-    found = readers.pyiceberg_table(world.home / "lake" / "iceberg", f"cdc.{table}")
-    rows = found.scan().to_arrow().to_pylist()
-    by_duckdb = readers.duckdb_iceberg(found.metadata_location).to_pylist()
+    found = world.iceberg_table(table)
+    rows: list[dict[str, Any]] = found.scan().to_arrow().to_pylist()
+    by_duckdb = readers.duckdb_iceberg(found.metadata_location).to_dicts()
     assert sorted(map(repr, rows)) == sorted(map(repr, by_duckdb))
     return rows
 
@@ -269,7 +269,10 @@ def test_change_logs_and_destinations_are_what_the_data_model_says(world: World)
     configuration = customers.metadata().configuration
     assert configuration["delta.enableChangeDataFeed"] == "true"
     assert configuration["delta.columnMapping.mode"] == "name"
-    described = readers.duckdb_describe_delta(world.home / "lake" / "deltalake" / "customers_cdc")
+    path = world.home / "lake" / "deltalake" / "customers_cdc"
+    described = dict(
+        readers.duckdb_delta(path, "select column_name, column_type from (describe it)").rows()
+    )
     types = [described[name] for name in (*CUSTOMERS, "_cdc_operation", "_cdc_timestamp", "_cdc_source_lsn")]
     timestamps = ["TIMESTAMP WITH TIME ZONE"] * 2
     expected = ["BIGINT", *["VARCHAR"] * 9, *timestamps, "BOOLEAN", "VARCHAR", "DECIMAL(12,2)"]

@@ -19,6 +19,8 @@ from typing import Any
 
 import psycopg2
 import pymysql
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.table import Table
 
 from cdc_platform.config.load import Pipeline, load_pipelines, select
 from cdc_platform.config.settings import PACKAGE, Settings
@@ -100,6 +102,12 @@ class World:
             assert secret not in err
             assert secret not in out
         return json.loads(out) if "--json" in arguments and out else (out + err)
+
+    def iceberg_table(self, name: str) -> Table:
+        """A table of the default warehouse, opened with nothing but pyiceberg and the documented places."""
+        warehouse = self.home / "lake" / "iceberg"
+        catalog = SqlCatalog("default", uri=f"sqlite:///{warehouse}/catalog.db", warehouse=f"file://{warehouse}")
+        return catalog.load_table(f"cdc.{name}")
 
     def postgres_rows(self, statement: str) -> list[tuple[Any, ...]]:
         with closing(psycopg2.connect(self.postgres.dsn())) as connection, connection.cursor() as cursor:
