@@ -24,6 +24,7 @@ from cdc_platform.errors import ConfigError
 
 _OFFSET_BITS = 36
 _OFFSET_MASK = (1 << _OFFSET_BITS) - 1
+_HEX_PAIRS = np.frombuffer(b"".join(b"%02X" % byte for byte in range(256)), np.uint16)  # two digits of each byte
 _LSN = re.compile(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})(?:#(\d+))?")
 _BINLOG = re.compile(r"(.*)\.(\d+):(\d+)(?:#(\d+))?")
 
@@ -54,11 +55,9 @@ def parse_lsn(text: str) -> int:
 
 def lsn_text(at: npt.NDArray[np.int64]) -> pl.Series:
     """`format_lsn` of every element: a String series of the same length."""
-    shifts = np.arange(60, -4, -4, dtype=np.uint64)
-    digits = (at.astype(np.uint64)[:, None] >> shifts) & np.uint64(15)
+    digits = _HEX_PAIRS[at.astype(">i8").view(np.uint8)].view(np.uint8).reshape(len(at), 16)
     text = np.empty((len(at), 17), np.uint8)
-    hexadecimal = np.frombuffer(b"0123456789ABCDEF", np.uint8)[digits]
-    text[:, :8], text[:, 8], text[:, 9:] = hexadecimal[:, :8], ord("/"), hexadecimal[:, 8:]
+    text[:, :8], text[:, 8], text[:, 9:] = digits[:, :8], ord("/"), digits[:, 8:]
     return fixed_width_text(text)
 
 
