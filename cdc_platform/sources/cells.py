@@ -81,8 +81,8 @@ def column(cells: Cells, wanted: pa.DataType) -> pl.Series:
 
     Spellings: booleans `t`/`f` or `1`/`0`; integers and decimals in plain digits with an optional minus, a decimal
     with exactly its scale's digits after the point; floats as Rust and C read them; `YYYY-MM-DD`,
-    `YYYY-MM-DD HH:MM:SS[.ffffff]`, followed by `+00` or nothing in UTC timestamps; ` BC` and years of up to seven digits
-    are understood. Binary cells are taken as the bytes themselves.
+    `YYYY-MM-DD HH:MM:SS[.ffffff]`, followed by `+00` or nothing in UTC timestamps; ` BC` and years of up to seven
+    digits are understood. Binary cells are taken as the bytes themselves.
     """
     reader = _READERS.get(wanted.id)
     if reader is None:
