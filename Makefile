@@ -5,6 +5,10 @@
 
 PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(shell $(p) -c 'import sys; print(sys.executable) if (3, 11) <= sys.version_info[:2] <= (3, 13) else None' 2>/dev/null)))
 export UV_PYTHON_DOWNLOADS := never
+# The system's certificates, where there are any: behind a proxy of one's own they are the ones that count.
+ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
+export UV_SYSTEM_CERTS := true
+endif
 BIN := .venv/bin
 
 help: ## list the commands

@@ -19,6 +19,8 @@ from cdc_platform.defs.progress import logged
 from cdc_platform.defs.shapes import Shape, change_log_metadata, source_metadata
 from cdc_platform.model.change import DELETE, INSERT, UPDATE
 
+_LOG_TAG = "cdc/log_id"
+
 
 def source_spec(flow: FlowAssets, shape: Shape | None) -> dg.AssetSpec:
     """The source table: shown, and not the platform's to materialise."""
@@ -94,19 +96,19 @@ def _result(flow: FlowAssets, log: ChangeLog, told: int, began: float) -> dg.Mat
         "from": log.position_of(told) if told else "",
         "to": log.format(position) if position else "",
         "log_version": new.version,
-        "log_id": log.id(),
         "seconds": round(time.monotonic() - began, 3),
         "dagster/uri": log.path.as_uri(),
         **change_log_metadata(flow, log.schema()),
     }
-    return dg.MaterializeResult(metadata=metadata, data_version=data_version(log.position_of(new.version)))
+    version = data_version(log.position_of(new.version))
+    return dg.MaterializeResult(metadata=metadata, data_version=version, tags={_LOG_TAG: log.id()})
 
 
 def _version_told(instance: dg.DagsterInstance, key: dg.AssetKey, log: ChangeLog) -> int:
     """The version up to which the last materialisation told; 0 (the creation) when it was of no or another log."""
     event = instance.get_latest_materialization_event(key)
-    known = event.asset_materialization.metadata if event and event.asset_materialization else {}
-    if "log_id" not in known or known["log_id"].value != log.id():
+    told = event.asset_materialization if event else None
+    if told is None or (told.tags or {}).get(_LOG_TAG) != log.id():
         return 0
-    version = known["log_version"].value
+    version = told.metadata["log_version"].value
     return version if isinstance(version, int) else 0

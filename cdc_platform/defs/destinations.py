@@ -74,7 +74,7 @@ def _table_metadata(table: TableFacts) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "table_version": table.version,
         "dagster/row_count": table.rows,
-        "dagster/uri": table.location,
+        "dagster/uri": table.uri,
     }
     return metadata | ({} if table.snapshot is None else {"snapshot_id": table.snapshot})
 

@@ -20,6 +20,12 @@ storage:
     base_dir: {home}
 telemetry:
   enabled: false
+# From a change to its run: a run waits a second in the queue at most, not five.
+run_coordinator:
+  module: dagster
+  class: QueuedRunCoordinator
+  config:
+    dequeue_interval_seconds: 1
 concurrency:
   runs:
     max_concurrent_runs: 4

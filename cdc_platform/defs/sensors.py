@@ -18,7 +18,7 @@ import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter, SensorEvaluationContext, SensorResult
 
 from cdc_platform.defs.installation import Installation
-from cdc_platform.defs.naming import CAPTURE_AND_APPLY, FlowAssets, digest, safe_name, tag_value
+from cdc_platform.defs.naming import CAPTURE_AND_APPLY, FlowAssets, digest, safe_name
 from cdc_platform.defs.pending import Look, Seen, look
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.errors import CdcError
@@ -78,7 +78,7 @@ def source_sensor(installation: Installation, flows: Sequence[FlowAssets], runni
 def _run_going_on(instance: dg.DagsterInstance, label: str) -> str | None:
     """A run that captures this source, or all of them (started by hand)."""
     runs = instance.get_runs(RunsFilter(job_name=CAPTURE_AND_APPLY, statuses=_GOING_ON))
-    return next((r.run_id for r in runs if r.tags.get(SOURCE_TAG, tag_value(label)) == tag_value(label)), None)
+    return next((r.run_id for r in runs if r.tags.get(SOURCE_TAG, label) == label), None)
 
 
 def _look(installation: Installation, label: str, before: Seen) -> Look:
@@ -90,7 +90,7 @@ def _look(installation: Installation, label: str, before: Seen) -> Look:
 def _failures(instance: dg.DagsterInstance, label: str) -> Failures:
     """The failed runs of this source since its last success."""
     records = instance.get_run_records(
-        RunsFilter(job_name=CAPTURE_AND_APPLY, tags={SOURCE_TAG: tag_value(label)}), limit=_MOST_FAILURES
+        RunsFilter(job_name=CAPTURE_AND_APPLY, tags={SOURCE_TAG: label}), limit=_MOST_FAILURES
     )
     failed = list(itertools.takewhile(lambda r: r.dagster_run.status in _FAILED, records))
     return Failures(len(failed), failed[0].end_time or 0.0, failed[0].dagster_run.run_id) if failed else Failures()
@@ -114,12 +114,12 @@ def _decide(found: Look, failures: Failures, flows: Sequence[FlowAssets]) -> Sen
 
 def _request(flows: Sequence[FlowAssets], key: str, reason: str) -> dg.RunRequest:
     """A run of all assets of the source. The same key never starts a second run."""
-    label = tag_value(flows[0].label)
+    label = flows[0].label
     assets = list(dict.fromkeys(key for flow in flows for key in (flow.change_log, flow.destination)))
     return dg.RunRequest(
         run_key=f"{label}:{key}",
         asset_selection=assets,
         # Not None, which means all checks of these assets.
         asset_check_keys=[],
-        tags={SOURCE_TAG: label, "cdc/reason": tag_value(reason)},
+        tags={SOURCE_TAG: label, "cdc/reason": reason},
     )

@@ -28,7 +28,7 @@ class TableFacts:
 
     rows: int
     version: int
-    location: str
+    uri: str
     snapshot: str | None = None
 
 
@@ -70,13 +70,17 @@ def facts(resource: TableResource) -> TableFacts:
     if isinstance(resource, DeltaTableResource):
         delta = resource.load()
         counts = delta.get_add_actions(flatten=True).column("num_records").to_pylist()
-        return TableFacts(sum(counts), delta.version(), delta.table_uri)
+        return TableFacts(sum(counts), delta.version(), _uri(delta.table_uri))
     iceberg = resource.load()
     snapshot = iceberg.current_snapshot()
     if snapshot is None:
-        return TableFacts(0, 0, iceberg.location())
+        return TableFacts(0, 0, _uri(iceberg.location()))
     rows = int((snapshot.summary and snapshot.summary["total-records"]) or 0)
-    return TableFacts(rows, snapshot.sequence_number or 0, iceberg.location(), str(snapshot.snapshot_id))
+    return TableFacts(rows, snapshot.sequence_number or 0, _uri(iceberg.location()), str(snapshot.snapshot_id))
+
+
+def _uri(location: str) -> str:
+    return location if "://" in location else Path(location).as_uri()
 
 
 def preview(flow: Flow, rows: int) -> dg.TableMetadataValue | None:

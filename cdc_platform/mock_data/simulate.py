@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Event, Lock
@@ -56,12 +56,21 @@ def simulate(
             threads.submit(_run_warehouse, mysql_at, pace, generator(seed, "warehouse"), wares, last_order),
         ]
         try:
-            wait(tasks, return_when=FIRST_EXCEPTION)
+            _await(tasks)
         finally:
             pace.stop.set()
     for task in tasks:
         task.result()
     return by_table((*postgres.TABLES, *mysql.TABLES), pace.changes)
+
+
+def _await(tasks: list[Future[None]]) -> None:
+    """Until all are done or one has failed; in short steps, as a signal to another thread would not wake this one."""
+    running = set(tasks)
+    while running:
+        done, running = wait(running, 0.2, FIRST_EXCEPTION)
+        if any(task.exception() for task in done):
+            return
 
 
 def _run_shop(endpoint: Endpoint, pace: _Pace, rng: np.random.Generator, pools: People) -> None:

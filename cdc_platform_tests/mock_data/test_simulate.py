@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -295,6 +298,25 @@ def test_a_lost_connection_ends_both_sides(both: tuple[ServerState, ServerState]
     with pytest.raises(Unavailable, match="closed the connection"):
         simulate(*both, seconds=60, rate=200, progress=progress)
     assert time.monotonic() - started < 20
+
+
+def test_an_interrupt_ends_it_soon(both: tuple[ServerState, ServerState]) -> None:
+    program = (
+        "import sys; from cdc_platform.mock_data.endpoint import Address;"
+        " from cdc_platform.mock_data.simulate import simulate;"
+        " ends = [Address(a[0], int(a[1]), *a[2:]) for a in (sys.argv[1:6], sys.argv[6:11])];"
+        " simulate(*ends, seconds=60, rate=100, progress=lambda *_: print('at work', flush=True))"
+    )
+    ends = [str(part) for at in both for part in (at.host, at.port, at.database, at.user, at.password)]
+    with subprocess.Popen([sys.executable, "-c", program, *ends], stdout=-1, stderr=-1, text=True) as running:
+        assert running.stdout
+        assert running.stdout.readline() == "at work\n"
+        running.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        _, errors = running.communicate(timeout=30)
+    assert time.monotonic() - started < 10
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    assert broken(*both) == {}
 
 
 def test_keys_follow_what_was_done() -> None:

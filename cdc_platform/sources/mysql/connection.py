@@ -184,8 +184,6 @@ def server_error(code: int, text: str, target: MySQLConnection | None = None) ->
         return NeedsPerson(f"{at} refuses this host: {line}")
     if code in _NO_TABLE:
         return ConfigError(f"{at}: {line}; correct the table's name")
-    if code == _BINLOG_READ and "max_allowed_packet" in line:
-        return NeedsPerson(f"{at}: a row is too large to be sent: {line}; raise max_allowed_packet on the server")
     if code == _BINLOG_READ and "server_id" in line:
         return Unavailable(f"{at}: another reader took this one's server id: {line}")
     if code == _BINLOG_READ:

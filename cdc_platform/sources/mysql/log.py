@@ -94,9 +94,7 @@ def read_log(session: Session, server_id: int, base: str, start: int, size: int)
 
 def begins_inside(stretch: Stretch) -> bool:
     """Whether the stretch's first event belongs to a transaction that began before."""
-    kinds = stretch.events.kinds
-    telling = stretch.events.of(*BOUNDARIES, *BETWEEN_TRANSACTIONS)
-    return len(kinds) > 0 and not (len(telling) and telling[0] == 0)
+    return len(stretch.events) > 0 and stretch.events.kinds[0] not in (*BOUNDARIES, *BETWEEN_TRANSACTIONS)
 
 
 def _cut(events: Events) -> int:
@@ -157,7 +155,8 @@ def _pick(events: Events, which: Ints) -> Events:
 
 
 def _check_start(stretch: Stretch, start: int) -> None:
-    if int(stretch.at[0]) == start or binlog_parts(start)[1] == 0:
+    """Between transactions, an event begins exactly where reading does. Inside them the server leaves some out."""
+    if int(stretch.at[0]) == start or begins_inside(stretch):
         return
     if binlog_parts(int(stretch.at[0])) == (binlog_parts(start)[0] + 1, FILE_START):
         return  # the start was a file's end

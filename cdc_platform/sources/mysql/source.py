@@ -129,18 +129,20 @@ class MySQLSource:
     def _from_safe_place(self, base: str, start: Position) -> Iterator[Stretch]:
         """The log from `start` on, with what precedes it in its transaction (or more)."""
         sequence, offset = binlog_parts(start.at)
-        if offset < _WIDE_OFFSET:
+        safe = offset < _WIDE_OFFSET
+        if safe:
             stretches = self._stretches(base, start.at)
-            first = next(stretches, None)
-            if first is None:
-                return
-            if not begins_inside(first):
-                yield first
-                del first
-                yield from stretches
-                return
+            for stretch in stretches:
+                safe = safe and not begins_inside(stretch)
+                if not safe:
+                    break
+                yield stretch
+                if len(stretch.events):
+                    del stretch
+                    yield from stretches
             stretches.close()
-        yield from self._stretches(base, binlog_at(sequence, FILE_START))
+        if not safe:
+            yield from self._stretches(base, binlog_at(sequence, FILE_START))
 
     def _stretches(self, base: str, start: int) -> Generator[Stretch]:
         with session(self._target) as opened:
