@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from subprocess import PIPE
 from typing import Any
 
 import numpy as np
@@ -302,13 +303,14 @@ def test_a_lost_connection_ends_both_sides(both: tuple[ServerState, ServerState]
 
 def test_an_interrupt_ends_it_soon(both: tuple[ServerState, ServerState]) -> None:
     program = (
-        "import sys; from cdc_platform.mock_data.endpoint import Address;"
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        " from cdc_platform.mock_data.endpoint import Address;"
         " from cdc_platform.mock_data.simulate import simulate;"
         " ends = [Address(a[0], int(a[1]), *a[2:]) for a in (sys.argv[1:6], sys.argv[6:11])];"
         " simulate(*ends, seconds=60, rate=100, progress=lambda *_: print('at work', flush=True))"
     )
     ends = [str(part) for at in both for part in (at.host, at.port, at.database, at.user, at.password)]
-    with subprocess.Popen([sys.executable, "-c", program, *ends], stdout=-1, stderr=-1, text=True) as running:
+    with subprocess.Popen([sys.executable, "-c", program, *ends], stdout=PIPE, stderr=PIPE, text=True) as running:
         assert running.stdout
         assert running.stdout.readline() == "at work\n"
         running.send_signal(signal.SIGINT)
