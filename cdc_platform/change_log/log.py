@@ -25,9 +25,10 @@ from urllib.parse import unquote
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
+from cdc_platform.change_log.files import sync, write_files
 from cdc_platform.errors import ConfigError, NeedsPerson, Unavailable
 from cdc_platform.model.event import Origin, log_schema
 from cdc_platform.model.position import Position, format_position
@@ -36,7 +37,6 @@ from cdc_platform.model.schema import Column, TableName, TableSchema
 _AT, _ORDINAL = "cdc.at", "cdc.ordinal"
 _ORIGIN, _TABLE = "cdc.origin", "cdc.table"
 _MEANWHILE = "somebody else wrote meanwhile to the change log at"
-_WRITER = WriterProperties(compression="ZSTD", compression_level=1, max_row_group_size=131_072)
 _PROPERTIES = {
     "delta.appendOnly": "true",
     # Commits are read one by one, by destinations that may be far behind: none may be cleaned up.
@@ -158,30 +158,25 @@ class ChangeLog:
         table = self._required()
         if self.position() != after:
             raise Unavailable(f"{_MEANWHILE} {self.path}; run again")
+        schema = pa.schema(table.schema().to_arrow())
         properties = CommitProperties(
             custom_metadata={"cdc.position": self.format(upto), "cdc.snapshot": str(snapshot).lower()},
             app_transactions=[Transaction(_AT, upto.at), Transaction(_ORDINAL, upto.ordinal)],
             max_commit_retries=0,
         )
-        schema = pa.schema(table.schema().to_arrow())
-        batches = _Batches(events, schema)
         try:
-            write_deltalake(
-                table,
-                pa.RecordBatchReader.from_batches(schema, batches),
-                mode="append",
-                writer_properties=_WRITER,
-                commit_properties=properties,
-            )
+            added = write_files(self.path, events, schema)
+            table.create_write_transaction(added, "append", schema, commit_properties=properties)
+            version = self.version()
+            # The source forgets what is acknowledged: it has to be on the disk itself by then.
+            sync(self.path / "_delta_log" / f"{version:020}.json")
         except CommitFailedError as error:
             raise Unavailable(f"{_MEANWHILE} {self.path}; run again") from error
         except (OSError, DeltaError) as error:
-            if batches.failure is not None:
-                raise batches.failure from None
             raise Unavailable(f"cannot write the change log at {self.path}: {_reason(error)}") from error
         finally:
             self._table = None
-        return self.version()
+        return version
 
     def advance(self, upto: Position, after: Position) -> int:
         """Record that there was nothing for this table from `after` up to `upto`: a commit without files."""
@@ -252,24 +247,6 @@ class ChangeLog:
         except (OSError, DeltaError) as error:
             raise NeedsPerson(f"the change log at {self.path} cannot be read: {_reason(error)}") from error
         return self._table
-
-
-class _Batches:
-    """Frames as Arrow batches of the log's schema. Keeps the error that stopped them: the writer, which pulls them
-    from another thread, passes on only its text."""
-
-    def __init__(self, frames: Iterable[pl.DataFrame], schema: pa.Schema) -> None:
-        self._frames = frames
-        self._schema = schema
-        self.failure: BaseException | None = None
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        try:
-            for frame in self._frames:
-                yield from frame.to_arrow().cast(self._schema).to_batches()
-        except BaseException as error:
-            self.failure = error
-            raise
 
 
 def _reason(error: BaseException) -> str:

@@ -1,0 +1,85 @@
+"""The Parquet files of a change log: written by Polars, which encodes the columns of a frame in parallel.
+
+Delta's own writer encodes in one thread, and takes twice the time for a log's wide rows on two cores.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+from deltalake.transaction import AddAction, RemoveAction
+
+from cdc_platform.errors import SchemaConflict
+
+FILE_ROWS = 262_144
+_ROW_GROUP_ROWS = 131_072
+
+
+def write_files(folder: Path, frames: Iterable[pl.DataFrame], schema: pa.Schema) -> list[AddAction | RemoveAction]:
+    """Write all frames as files of about `FILE_ROWS` rows below `folder`, safely on disk; one add action a file.
+
+    The files count only once a commit names them. After an error, also one that `frames` raises, none is left.
+    """
+    types = _polars_schema(schema)
+    written: list[AddAction | RemoveAction] = []
+    file = folder / "none"
+    try:
+        for frame in gathered(frames, FILE_ROWS):
+            file = folder / f"part-{uuid.uuid4()}.zstd.parquet"
+            written.append(_write(file, frame, types))
+        if written:
+            sync(folder)
+    except BaseException:
+        for name in (file.name, *(action.path for action in written)):
+            (folder / name).unlink(missing_ok=True)
+        raise
+    return written
+
+
+def gathered(frames: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
+    """The same rows in frames of at least `rows`, the last one excepted."""
+    held: list[pl.DataFrame] = []
+    for frame in frames:
+        held.append(frame)
+        if sum(f.height for f in held) >= rows:
+            yield pl.concat(held)
+            held = []
+    if any(f.height for f in held):
+        yield pl.concat(held)
+
+
+def sync(path: Path) -> None:
+    """Have the system put a file, or a folder's names, on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _write(file: Path, frame: pl.DataFrame, types: pl.Schema) -> AddAction:
+    if frame.schema != types:
+        raise SchemaConflict(f"rows for the change log at {file.parent} are not of its shape: {frame.schema}")
+    frame.write_parquet(file, compression="zstd", compression_level=1, row_group_size=_ROW_GROUP_ROWS)
+    sync(file)
+    at = frame["_at"]
+    stats = {
+        "numRecords": frame.height,
+        "minValues": {"_at": at.min()},
+        "maxValues": {"_at": at.max()},
+        "nullCount": {"_at": 0},
+    }
+    return AddAction(file.name, file.stat().st_size, {}, int(time.time() * 1000), True, json.dumps(stats))
+
+
+def _polars_schema(schema: pa.Schema) -> pl.Schema:
+    frame = pl.from_arrow(schema.empty_table())
+    assert isinstance(frame, pl.DataFrame)
+    return frame.schema
