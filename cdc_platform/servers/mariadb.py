@@ -130,6 +130,7 @@ class MariaDB:
                 # The script does not quote this one: relative, it may hold spaces.
                 "--basedir=.",
                 f"--datadir={data}",
+                f"--tmpdir={data}",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
                 f"--innodb-log-file-size={_LOG_SIZE}",
@@ -153,7 +154,7 @@ class MariaDB:
         program = [*account.prefix, str(software.program), "--no-defaults", f"--basedir={_base(software.program)}"]
         # Statements come through a pipe: nothing secret shows up in a process list. The binlog stays off: the
         # password's digest is nobody's change event.
-        options = [f"--datadir={data}", "--bootstrap", "--skip-log-bin", "--log-warnings=0"]
+        options = [f"--datadir={data}", f"--tmpdir={data}", "--bootstrap", "--skip-log-bin", "--log-warnings=0"]
         options += [f"--innodb-log-file-size={_LOG_SIZE}"]
         run([*program, *options], software, data, ";\n".join(statements) + ";\n")
 
@@ -170,6 +171,8 @@ class MariaDB:
             **self.settings,
             "basedir": str(_base(software.program)),
             "datadir": str(self.data),
+            # A server sweeps leftovers out of its tmpdir when it starts: one that is shared loses living files.
+            "tmpdir": str(self.data),
             "pid-file": str(self.pid_file),
             "port": str(port),
         }
