@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cdc_platform.errors import ConfigError, NotUnderstood
+from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, NotUnderstood, Unavailable
 from cdc_platform.model.schema import Column, TableName, TableSchema
 from cdc_platform.sources.mysql.connection import Session, quote
 from cdc_platform.sources.mysql.types import Declared, MySQLType, charset_name, from_declared
@@ -124,13 +124,19 @@ class Catalogue:
             for name in names
         }
 
-    def _missing(self, name: TableName) -> ConfigError:
-        rows = self._session().rows(
-            "select table_name from information_schema.tables where table_schema = %s", [name.schema]
-        )
-        near = difflib.get_close_matches(name.name, [str(row[0]) for row in rows], n=3)
-        hint = f"; did you mean {', '.join(near)}?" if near else "; check its name and that the user may select from it"
-        return ConfigError(f"there is no table {name}{hint}")
+    def _missing(self, name: TableName) -> CdcError:
+        """Why the information schema does not show a table: it hides those that the user may not read."""
+        ask = self._session()
+        try:
+            ask.run(f"select 1 from {quoted(name)} limit 0")
+        except ConfigError:
+            rows = ask.rows("select table_name from information_schema.tables where table_schema = %s", [name.schema])
+            near = difflib.get_close_matches(name.name, [str(row[0]) for row in rows], n=3)
+            hint = f"did you mean {', '.join(near)}?" if near else "correct its name"
+            return ConfigError(f"there is no table {name}; {hint}")
+        except NeedsPerson as error:
+            return error
+        return Unavailable(f"table {name} has only just been made; run again")
 
 
 def _table(name: TableName, rows: Sequence[Sequence[object]], key: tuple[str, ...], engine: str) -> Table:

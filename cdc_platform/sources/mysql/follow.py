@@ -11,6 +11,7 @@ Layer: sources; no I/O but the catalogue's questions.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -185,25 +186,30 @@ class Follower:
         failures: dict[TableName, CdcError],
     ) -> None:
         """Find the tables that a statement changed in a way that row events do not tell."""
-        prepared = transactions.prepared.copy()
         for index, effect in self._effects(stretch, wanted):
             place = format_binlog(self.bounds.base, int(stretch.at[index]))
             number = int(transactions.of(np.array([index]))[0])
-            if effect.kind in ("prepared", "rolled back"):
-                touched = _touched(rows, transactions, number)
-                self._harmless_xa |= effect.words if effect.kind == "prepared" and not touched else set()
-                prepared[number] |= effect.kind == "prepared"
-                touched = touched if effect.kind == "rolled back" else set()
-            elif effect.kind == "prepared commit":
-                touched = set() if effect.words <= self._harmless_xa else set(self.tables)
-            else:
-                touched = {table for table in self.tables if effect.touches(table)}
-            for table in touched:
+            if effect.kind == "prepared":
+                transactions.prepared[number] = True
+                if not _touched(rows, transactions, number):
+                    self._harmless_xa |= effect.words
+                continue
+            for table in self._changed(effect, rows, transactions, number):
                 failures.setdefault(table, _statement_error(table, effect.what, place))
-        for number in np.flatnonzero(prepared).tolist():
+        for number in np.flatnonzero(transactions.prepared).tolist():
             for table in _touched(rows, transactions, number):
                 place = format_binlog(self.bounds.base, stretch.upto)
-                failures.setdefault(table, _statement_error(table, "an XA transaction", place))
+                failures.setdefault(table, _statement_error(table, "an XA transaction before", place))
+
+    def _changed(
+        self, effect: Effect, rows: RunsByTable, transactions: Transactions, number: int
+    ) -> Iterable[TableName]:
+        """The followed tables that a statement in transaction `number` has an effect on."""
+        if effect.kind == "rolled back":
+            return _touched(rows, transactions, number)
+        if effect.kind == "prepared commit":
+            return () if effect.words <= self._harmless_xa else self.tables
+        return [table for table in self.tables if effect.touches(table)]
 
     def _effects(self, stretch: Stretch, wanted: Mask) -> list[tuple[int, Effect]]:
         """The wanted statements that have effects. MySQL's BEGINs, one a transaction, are not looked at one by one."""

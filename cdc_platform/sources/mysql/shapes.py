@@ -35,6 +35,13 @@ def shape_of(table_map: TableMap, catalogue: Catalogue) -> Shape:
     NotUnderstood for a column type or character set that cannot be decoded, SchemaConflict when neither the map nor
     the table as it is now tells what the columns are.
     """
+    for place, column in enumerate(table_map.physical):
+        if column.code not in UNDERSTOOD:
+            name = table_map.names[place] if table_map.names else f"number {place + 1}"
+            raise NotUnderstood(
+                f"{table_map.table}, column {name}: binlog column type {column.code} is not understood;"
+                " leave the table out or change the column"
+            )
     for refresh in (False, True):
         if refresh:
             catalogue.forget([table_map.table])
@@ -66,12 +73,6 @@ def _types(table_map: TableMap, table: Table | None, catalogue: Catalogue) -> tu
     types = []
     for place, physical in enumerate(table_map.physical):
         now = table.types[place] if table else None
-        if physical.code not in UNDERSTOOD:
-            name = table_map.names[place] if table_map.names else f"number {place + 1}"
-            raise NotUnderstood(
-                f"{table_map.table}, column {name}: binlog column type {physical.code} is not understood;"
-                " leave the table out or change the column"
-            )
         charset = _charset(table_map, place, now, catalogue)
         types.append(
             from_physical(

@@ -185,9 +185,9 @@ def _rollback(statement: _Statement) -> Effect:
 
 
 def _xa(statement: _Statement) -> Effect | None:
-    """XA START opens a transaction that is prepared, XA COMMIT makes one take effect later on."""
+    """XA START (not on MariaDB) and XA END are around the rows of a transaction that XA COMMIT makes take effect."""
     identifier = frozenset(["".join(token.text for token in statement.tokens[2:])])
-    if statement.skip("XA", "START") or statement.skip("XA", "BEGIN"):
+    if statement.skip("XA", "START") or statement.skip("XA", "END"):
         return Effect("prepared", "an XA transaction", words=identifier)
     if statement.skip("XA", "COMMIT"):
         return Effect("prepared commit", "an XA transaction", words=identifier)

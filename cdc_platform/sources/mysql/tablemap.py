@@ -25,6 +25,7 @@ from cdc_platform.sources.mysql.types import (
     SHORT,
     STRING,
     TINY,
+    UNDERSTOOD,
     VAR_STRING,
     VARCHAR,
     YEAR,
@@ -122,10 +123,13 @@ def read_table_map(body: bytes, offset: int) -> TableMap:
     metadata = _Bytes(reader.take(reader.packed()), offset)
     physical = tuple(_physical(code, metadata) for code in codes)
     nullable = _bits(reader.take((count + 7) // 8), count)
-    fields: dict[int, _Bytes] = {}
+    fields: Fields = {}
     while reader.more():
         field = reader.number(1)
         fields[field] = _Bytes(reader.take(reader.packed()), offset)
+    if any(column.code not in UNDERSTOOD for column in physical):
+        # Such a table is not decoded, and servers differ in which columns the other fields count.
+        return TableMap(number, table, physical, nullable, _names(fields))
     return TableMap(
         number, table, physical, nullable, _names(fields), _unsigned(fields, physical),
         _collations(fields, physical), _labels(fields, physical), _key(fields),
