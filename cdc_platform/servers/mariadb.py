@@ -130,7 +130,6 @@ class MariaDB:
                 # The script does not quote this one: relative, it may hold spaces.
                 "--basedir=.",
                 f"--datadir={data}",
-                f"--tmpdir={data}",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
                 f"--innodb-log-file-size={_LOG_SIZE}",
