@@ -21,6 +21,7 @@ import polars as pl
 
 from cdc_platform.destinations.rows import OPERATION
 from cdc_platform.destinations.stale import is_older, position_columns
+from cdc_platform.errors import InvalidRow
 from cdc_platform.model.change import DELETE
 
 FILE: Final = "\x1ffile"
@@ -53,8 +54,14 @@ class Plan:
 
 
 def plan(live: LiveFiles, changes: pl.DataFrame, key: Sequence[str]) -> Plan:
-    """Look up every changed key. Reads key and position columns of the files whose bounds admit one."""
+    """Look up every changed key. Reads key and position columns of the files whose bounds admit one.
+
+    Raises InvalidRow for a null in a key: such a row could never be found again.
+    """
     names = list(key)
+    for name in names:
+        if nulls := changes[name].null_count():
+            raise InvalidRow(f"column '{name}' is part of the key and {nulls:,} changes have no value in it")
     candidates = may_hold(live, changes, names)
     if not candidates:
         return Plan((), changes, changes.select(names).clear())

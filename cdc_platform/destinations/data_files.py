@@ -6,6 +6,7 @@ them in its metadata is passed in as a `FilePlan` and comes back as `DataFile`s;
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cdc_platform.destinations.arrange import Arrangement
+from cdc_platform.errors import InvalidRow
 from cdc_platform.model.target import PartitionField
 
+_LARGE: Final = 10_000
 WRITERS: Final = 2
 """Files written at once. Encoding releases the interpreter's lock; more than the cores brings nothing."""
 
@@ -70,6 +73,9 @@ class DataFile:
 class FilePlan:
     """How files of one table are made. `create` opens a new file for writing by its relative path.
 
+    Without `compression`, files of few rows are snappy and others zstd: setting zstd up costs 0.8 ms for a
+    file of 18 columns, more than all the rest of writing a small one.
+
     `folder` names the folder of a partition value; folders are for people, the table's metadata is what counts.
     """
 
@@ -77,7 +83,7 @@ class FilePlan:
     arrangement: Arrangement
     folder: Callable[[PartitionField, Any], str]
     create: Callable[[str], AbstractContextManager[IO[bytes]]]
-    compression: str = "zstd"
+    compression: str | None = None
 
 
 def write_files(packs: Iterable[pl.DataFrame], plan: FilePlan) -> Iterator[DataFile]:
@@ -89,7 +95,7 @@ def write_files(packs: Iterable[pl.DataFrame], plan: FilePlan) -> Iterator[DataF
             runs = plan.arrangement.runs(pack)
             stats = _statistics(pack, runs["length"], plan.columns)
             table = stored_table(pack, plan.columns)
-            values = runs.select(plan.arrangement.partition_columns).rows() or [()]
+            values = _partition_values(runs, plan.arrangement)
             jobs = [
                 pool.submit(_write, table.slice(offset, length), value, plan, stat)
                 for value, offset, length, stat in zip(
@@ -99,6 +105,17 @@ def write_files(packs: Iterable[pl.DataFrame], plan: FilePlan) -> Iterator[DataF
             del table, pack
             for job in jobs:
                 yield job.result()
+
+
+def _partition_values(runs: pl.DataFrame, arrangement: Arrangement) -> list[tuple[Any, ...]]:
+    try:
+        return runs.select(arrangement.partition_columns).rows() or [()]
+    except ValueError as error:
+        names = ", ".join(term.column for term in arrangement.partitions)
+        raise InvalidRow(
+            f"a date in {names} lies outside the years 1 to 9999, of which no partition can be made; "
+            "partition by another column, or mend the row at the source"
+        ) from error
 
 
 def stored_table(frame: pl.DataFrame, columns: tuple[StoredColumn, ...]) -> pa.Table:
@@ -124,12 +141,16 @@ def _write(table: pa.Table, partition: tuple[Any, ...], plan: FilePlan, stats: M
     terms = zip(plan.arrangement.partitions, partition, strict=True)
     path = "/".join([*(plan.folder(term, value) for term, value in terms), f"{uuid.uuid4()}.parquet"])
     sizes = dict.fromkeys((column.name for column in plan.columns), 0)
+    compression = plan.compression or ("zstd" if table.num_rows >= _LARGE else "snappy")
     with plan.create(path) as sink:
         with pq.ParquetWriter(
-            sink, table.schema, compression=plan.compression, store_decimal_as_integer=True, store_schema=False
+            sink, table.schema, compression=compression, store_decimal_as_integer=True, store_schema=False
         ) as writer:
             writer.write_table(table)
         size = sink.tell()
+        # A commit must not outlive a power cut that its data does not.
+        sink.flush()
+        os.fsync(sink.fileno())
     metadata = writer.writer.metadata
     for group in range(metadata.num_row_groups):
         chunk = metadata.row_group(group)

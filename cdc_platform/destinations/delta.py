@@ -25,7 +25,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from cdc_platform.destinations import delta_files, delta_log, delta_table, delta_upsert
 from cdc_platform.destinations.arrange import Arrangement, arranged
 from cdc_platform.destinations.commit import once
-from cdc_platform.destinations.copy_on_write import plan, rewritten
+from cdc_platform.destinations.copy_on_write import batches, plan, rewritten
 from cdc_platform.destinations.data_files import FilePlan, StoredColumn, write_files
 from cdc_platform.destinations.delta_files import add_action, cdc_action, indexed_columns
 from cdc_platform.destinations.delta_table import DeltaColumn
@@ -50,7 +50,7 @@ class DeltaDestination:
             raise ConfigError(
                 f"destination.path: '{path}' is not in the local file system, which is all that is written"
             )
-        self._path = Path(path.removeprefix("file://"))
+        self._path = Path(path.removeprefix("file://")).absolute()
         self._layout = layout
         self._name = f"Delta table {self._path}"
         self._schema: TargetSchema | None = None
@@ -106,12 +106,13 @@ class DeltaDestination:
         table = self._open()
         if table is None:
             return
-        names = [column.name for column in self._own_columns(table) if columns is None or column.name in columns]
+        delta_table.check_readable(table, self._name)
+        own = self._own_columns(table)
+        names = [column.name for column in own if columns is None or column.name in columns]
+        live = delta_upsert.live_files(table, self._path, own, ())
         try:
-            for batch in table.scan(columns=names):
-                frame = pl.from_arrow(pa.record_batch(batch))
-                assert isinstance(frame, pl.DataFrame)
-                yield frame.select(names)
+            for batch in batches(range(len(live.paths)), live.sizes):
+                yield live.read(batch, names).select(names).collect()
         except _DOUBTFUL as error:
             raise self._failure(error) from error
 

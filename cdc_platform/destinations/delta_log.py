@@ -30,7 +30,10 @@ def put(table: Path, version: int, actions: Sequence[Mapping[str, Any]]) -> None
     staged = log / f"_commit_{uuid.uuid4()}.json.tmp"
     lines = "".join(f"{json.dumps(action, ensure_ascii=False)}\n" for action in actions)
     try:
-        staged.write_text(lines, encoding="utf-8")
+        with staged.open("x", encoding="utf-8") as sink:
+            sink.write(lines)
+            sink.flush()
+            os.fsync(sink.fileno())
         os.link(staged, log / f"{version:020d}.json")
     finally:
         staged.unlink(missing_ok=True)

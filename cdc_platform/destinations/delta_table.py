@@ -35,6 +35,7 @@ _MAX_ID: Final = "delta.columnMapping.maxColumnId"
 _CHANGE_FEED_VERSION: Final = 4  # the writer version that stood for the feed before there were features
 _GENERATION: Final = "delta.generationExpression"
 
+_UNMAPPABLE: Final = frozenset(" ,;{}()\n\t=")
 _WORDS: Final[Mapping[pa.DataType, str]] = {
     pa.bool_(): "boolean",
     pa.int8(): "byte",
@@ -66,6 +67,7 @@ _WRITER_FEATURES: Final = frozenset(
         "domainMetadata",
     }
 )
+_READER_FEATURES: Final = frozenset({"columnMapping", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ def quoted(name: str) -> str:
 def expected_columns(schema: TargetSchema, layout: TableLayout) -> list[DeltaColumn]:
     """Every column of the table to be, the generated ones (dates: first day of the unit) at the end."""
     names = {field.name for field in schema.fields}
+    _check_names(names, mapped=dict(layout.properties).get(MAPPING) == "name")
     columns = [
         DeltaColumn(field.name, field.name, i, delta_word(field), field.required, None)
         for i, field in enumerate(schema.fields, 1)
@@ -137,6 +140,22 @@ def expected_columns(schema: TargetSchema, layout: TableLayout) -> list[DeltaCol
     if len(layout.partitions) == len(columns):
         raise ConfigError("partition_by: a table cannot be partitioned by all of its columns")
     return columns
+
+
+def _check_names(names: set[str], mapped: bool) -> None:
+    """Raise ConfigError for names that a Delta table cannot have, or other readers could not tell apart."""
+    lower: dict[str, str] = {}
+    for name in sorted(names):
+        if (twin := lower.setdefault(name.lower(), name)) != name:
+            raise ConfigError(
+                f"columns '{twin}' and '{name}' differ in case alone, which Delta cannot tell apart; "
+                f"rename one in destination.columns.{name}"
+            )
+        if not mapped and _UNMAPPABLE & set(name):
+            raise ConfigError(
+                f"column '{name}' has a character that a Delta column has only under column mapping; "
+                f"rename it in destination.columns, or set {MAPPING}: name in destination.properties"
+            )
 
 
 def create(path: Path, columns: list[DeltaColumn], layout: TableLayout) -> None:
@@ -284,6 +303,13 @@ def check_writable(table: DeltaTable, name: str) -> None:
     beyond += sorted(key for key in configuration if key.startswith("delta.constraints."))
     if beyond:
         raise NotUnderstood(f"{name} uses {', '.join(beyond)}, which this platform does not write; choose another path")
+
+
+def check_readable(table: DeltaTable, name: str) -> None:
+    """Raise NotUnderstood for a table whose data files alone are not its rows (deletion vectors, widened types)."""
+    beyond = sorted(set(table.protocol().reader_features or ()) - _READER_FEATURES)
+    if beyond:
+        raise NotUnderstood(f"{name} uses {', '.join(beyond)}, which this platform does not read; rewrite it without")
 
 
 def check_same(table: DeltaTable, expected: list[DeltaColumn], layout: TableLayout, name: str) -> None:

@@ -178,18 +178,31 @@ class IcebergDestination:
                 location = iceberg_metadata.locate(catalog, CATALOG_NAME, self._namespace, self._table)
             else:
                 location = self._location()
-            return None if location is None else iceberg_metadata.read(location)
+            if location is None:
+                return None
+            metadata = iceberg_metadata.read(location)
         except (OSError, ValueError, KeyError, sqlite3.Error) as error:
             raise self._failure(error) from error
+        self._check_local(metadata.document["location"])
+        return metadata
+
+    def _check_local(self, location: str) -> None:
+        scheme = location.partition(":")[0] if "://" in location else "file"
+        if scheme != "file":
+            raise ConfigError(
+                f"{self._name} lies at {scheme}://, not in the local file system, which is all that is written"
+            )
 
     def _location(self) -> str | None:
         from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError
 
         with self._guard():
             try:
-                return str(self._catalog().load_table(self._identifier).metadata_location)
+                location = str(self._catalog().load_table(self._identifier).metadata_location)
             except (NoSuchTableError, NoSuchNamespaceError):
                 return None
+        self._check_local(location)
+        return location
 
     def _existing_metadata(self) -> Metadata:
         metadata = self._metadata()
@@ -205,15 +218,18 @@ class IcebergDestination:
     def _catalog(self) -> Catalog:
         if self._opened is None:
             from pyiceberg.catalog import load_catalog
+            from pyiceberg.exceptions import NoSuchPropertyException, NotInstalledError
 
+            config = {"warehouse": str(self._warehouse)}
             if self._config is None:
                 self._warehouse.mkdir(parents=True, exist_ok=True)
-                uri = f"sqlite:///{self._warehouse / CATALOG_FILE}"
-                self._opened = load_catalog(CATALOG_NAME, type="sql", uri=uri, warehouse=str(self._warehouse))
+                config |= {"type": "sql", "uri": f"sqlite:///{self._warehouse / CATALOG_FILE}"}
             else:
-                given = {key: str(value) for key, value in self._config.items() if key != "name"}
-                name = str(self._config.get("name", CATALOG_NAME))
-                self._opened = load_catalog(name, **{"warehouse": str(self._warehouse), **given})
+                config |= {key: str(value) for key, value in self._config.items()}
+            try:
+                self._opened = load_catalog(config.pop("name", CATALOG_NAME), **config)
+            except (ValueError, NoSuchPropertyException, NotInstalledError) as error:
+                raise ConfigError(f"destination.catalog: {_first_line(error)}") from error
         return self._opened
 
     def _load(self) -> Table:
@@ -229,10 +245,9 @@ class IcebergDestination:
     def _failure(self, error: Exception) -> CdcError:
         if (reason := blocked(self._warehouse)) is not None:
             return ConfigError(f"destination.path: {reason}; the warehouse {self._warehouse} cannot be written")
-        text = (str(error).splitlines() or [""])[0][:200]
-        if "locked" in text:
-            return Unavailable(f"{self._name}: its catalog is locked by another process; try again")
-        return NeedsPerson(f"{self._name} cannot be read or written: {text or type(error).__name__}")
+        if _is_passing(error):
+            return Unavailable(f"{self._name}: its catalog does not answer; try again ({_first_line(error)})")
+        return NeedsPerson(f"{self._name} cannot be read or written: {_first_line(error)}")
 
     # Committing
 
@@ -277,7 +292,8 @@ class _Writing:
             StoredColumn(field.name, field.name, kind.type, field.required, field.field_id)
             for field, kind in zip(table.schema().fields, destination._existing_metadata().columns, strict=True)
         )
-        codec = table.metadata.properties.get(_CODEC, "zstd")
+        # pyiceberg writes the default (zstd) into no property: what is there was asked for.
+        codec = table.metadata.properties.get(_CODEC)
         self._codec = "none" if codec == "uncompressed" else codec
         self._paths: list[str] = []
 
@@ -300,6 +316,27 @@ class _Writing:
         while self._paths:
             with suppress(OSError):
                 local_path(f"{self._data}/{self._paths.pop()}").unlink()
+
+
+def _is_passing(error: Exception) -> bool:
+    """A catalog that is down or busy, as its drivers say it."""
+    from pyiceberg.exceptions import ServerError, ServiceUnavailableError
+    from requests import ConnectionError, Timeout
+    from sqlalchemy.exc import OperationalError
+
+    passing = (
+        OperationalError,
+        sqlite3.OperationalError,
+        ConnectionError,
+        Timeout,
+        ServerError,
+        ServiceUnavailableError,
+    )
+    return isinstance(error, passing) and "readonly" not in str(error)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _doubtful() -> tuple[type[Exception], ...]:

@@ -6,7 +6,7 @@ import random
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -173,6 +173,41 @@ def test_long_text_keys_that_begin_alike(lake: Lake) -> None:
     destination.append(frames(row(1, region=f"{long}1"), row(2, region=f"{long}2"), row(3, region="")), at(1))
     destination.upsert(frame(row(9, 2, "UPDATE", region=f"{long}2"), deleted(0, 2, region="")), at(2))
     assert_holds(lake, row(1, region=f"{long}1"), row(9, 2, "UPDATE", region=f"{long}2"))
+
+
+@pytest.mark.parametrize("key", ["small", "amount", "huge", "region", "blob", "day", "seen", "updated", "flag"])
+def test_keys_of_every_type(lake: Lake, key: str) -> None:
+    low: dict[str, Any] = {
+        "small": -5, "amount": Decimal("-0.01"), "huge": Decimal("-1e10"), "region": "", "blob": b"",
+        "day": date(1969, 12, 31), "seen": datetime(1969, 12, 31, 23, 59, 59, 999999),
+        "updated": datetime(1969, 12, 31, 23, 59, 59, 999999, UTC), "flag": False,
+    }  # fmt: skip
+    destination = made(lake, layout([]), TargetSchema(FIELDS, (key,)))
+    destination.append(frames(row(1), row(2, **{key: low[key]})), at(1))
+    destination.upsert(frame(row(3, 2, "UPDATE"), row(4, 2, "UPDATE", **{key: low[key]})), at(2))
+    destination.upsert(frame(deleted(0, 3, **{key: low[key]})), at(3))
+    assert_holds(lake, row(3, 2, "UPDATE"))
+
+
+def test_a_change_without_its_key_is_refused(lake: Lake) -> None:
+    destination = made(lake, DAILY, TargetSchema(FIELDS, ("note",)))
+    with pytest.raises(InvalidRow, match="'note'"):
+        destination.upsert(frame(row(1, note=None)), at(1))
+    assert lake.stored_files() == []
+
+
+def test_a_partition_beyond_the_calendar_is_refused(lake: Lake) -> None:
+    destination = made(lake)
+    far = frame(row(1)).with_columns(pl.lit(3 * 10**17).cast(pl.Datetime("us", "UTC")).alias("updated"))
+    with pytest.raises(InvalidRow, match="years 1 to 9999"):
+        destination.append(iter([far]), at(1))
+
+
+def test_values_beyond_the_calendar_are_kept(lake: Lake) -> None:
+    destination = made(lake, layout([]))
+    far = frame(row(1)).with_columns(pl.lit(3 * 10**17).cast(pl.Datetime("us", "UTC")).alias("updated"))
+    destination.append(iter([far]), at(1))
+    assert pl.concat(list(destination.scan())).equals(far)
 
 
 def test_an_older_change_never_overwrites_a_newer_row(lake: Lake) -> None:

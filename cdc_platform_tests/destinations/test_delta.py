@@ -139,6 +139,19 @@ def test_a_type_that_delta_lacks(tmp_path: Path) -> None:
         DeltaDestination(str(tmp_path), layout()).ensure(schema)
 
 
+def test_names_that_delta_cannot_have(tmp_path: Path) -> None:
+    twins = TargetSchema((TargetField("a", pa.int64()), TargetField("A", pa.int64())), ())
+    with pytest.raises(ConfigError, match="differ in case"):
+        DeltaDestination(str(tmp_path / "a"), layout()).ensure(twins)
+    odd = TargetSchema((TargetField("a (b) = c", pa.int64()), TargetField('ü`"', pa.int64())), ("a (b) = c",))
+    with pytest.raises(ConfigError, match="column mapping"):
+        DeltaDestination(str(tmp_path / "b"), layout()).ensure(odd)
+    mapped = DeltaDestination(str(tmp_path / "c"), layout(['ü`"'], properties=MAPPED))
+    mapped.ensure(odd)
+    mapped.append(iter([pl.DataFrame({"a (b) = c": [1, 2], 'ü`"': [3, 4]})]), at(1))
+    assert duckdb_delta(tmp_path / "c").sort("a (b) = c").rows() == [(1, 3), (2, 4)]
+
+
 def test_statistics_prune_for_other_readers(tmp_path: Path) -> None:
     destination = _made(tmp_path, MAPPED, ())
     long = "k" * 40

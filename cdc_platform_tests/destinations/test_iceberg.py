@@ -17,7 +17,7 @@ from pyiceberg.types import StringType
 
 from cdc_platform.destinations.destination import Destination
 from cdc_platform.destinations.iceberg import IcebergDestination
-from cdc_platform.errors import ConfigError, NotUnderstood, SchemaConflict
+from cdc_platform.errors import ConfigError, NotUnderstood, SchemaConflict, Unavailable
 from cdc_platform.model.target import TargetField, TargetSchema
 from cdc_platform_tests.destinations.conftest import IcebergLake, layout
 from cdc_platform_tests.destinations.rows import FIELDS, NAMES, SCHEMA, TYPES, at, deleted, frame, frames, row
@@ -170,6 +170,22 @@ def test_a_catalog_of_ones_own(tmp_path: Path) -> None:
     assert destination.applied("log") == at(2)
     table = SqlCatalog("mine", uri=uri).load_table("a.b.t")
     assert pl.DataFrame(table.scan().to_arrow()).select(NAMES).cast(TYPES).equals(frame(row(1, 2, "UPDATE")))
+
+
+@pytest.mark.parametrize(
+    ("catalog", "words"),
+    [({"type": "nonsense"}, "destination.catalog"), ({"type": "sql"}, "destination.catalog")],
+)
+def test_catalogs_that_cannot_be(tmp_path: Path, catalog: dict[str, str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        IcebergDestination(str(tmp_path), "cdc.t", catalog, DAILY).ensure(SCHEMA)
+
+
+def test_a_catalog_that_does_not_answer(tmp_path: Path) -> None:
+    catalog = {"type": "sql", "uri": "postgresql+psycopg2://user:secret@127.0.0.1:1/db"}
+    with pytest.raises(Unavailable, match="does not answer") as caught:
+        IcebergDestination(str(tmp_path), "cdc.t", catalog, DAILY).ensure(SCHEMA)
+    assert "secret" not in str(caught.value)
 
 
 def test_two_tables_share_a_catalog(tmp_path: Path) -> None:
