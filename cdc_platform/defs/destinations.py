@@ -81,5 +81,5 @@ def _table_metadata(table: TableFacts) -> dict[str, Any]:
 
 def _description(flow: FlowAssets, destination: DestinationConfig) -> str:
     kind = {"deltalake": "Delta", "iceberg": "Iceberg"}[destination.type]
-    held = {"append": "Every change as a row", "upsert": "The current rows"}[destination.write_mode]
-    return f"{held} of table {flow.table} of source '{flow.label}', in {kind}. Pipeline {flow.pipeline.id}."
+    rows = {"append": "every change is a row", "upsert": "the rows as they are now"}[destination.write_mode]
+    return f"Table {flow.table} of source '{flow.label}' in {kind}: {rows}. Pipeline {flow.pipeline.id}."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _become_dagster(port: int, variables: Mapping[str, str]) -> NoReturn:
     print(f"Dagster: http://{HOST}:{port}", file=sys.stderr)
     os.chdir(PACKAGE.parent)
+    # Dagster treats SIGTERM as it finds SIGINT, and a shell starts what is in the background with SIGINT ignored:
+    # it would be ended by neither.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     command = [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", HOST, "-p", str(port)]
     os.execve(sys.executable, command, variables)  # noqa: S606  no shell
 

@@ -20,6 +20,8 @@ storage:
     base_dir: {home}
 telemetry:
   enabled: false
+nux:
+  enabled: false
 # From a change to its run: a run waits a second in the queue at most, not five.
 run_coordinator:
   module: dagster
