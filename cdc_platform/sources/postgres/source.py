@@ -48,6 +48,7 @@ class PostgresSource:
         self._pace, self._patience = pace or Pace(), patience or Patience()
         self._control: Session | None = None
         self._settled = 0
+        self._acknowledged, self._reading = 0, False
 
     def schemas(self, tables: Sequence[TableName]) -> Mapping[TableName, TableSchema]:
         return {table: found.schema for table, found in self._tables(tables).items()}
@@ -120,12 +121,23 @@ class PostgresSource:
             followed, failures = self._followed(session, tables)
         if failures:
             yield Captured((), start, failures)
-        stream = Stream(self._connection, session, self._slot, followed, self._pace)
-        yield from stream.read(start, until)
+        stream = Stream(self._connection, session, self._slot, followed, self._pace, self._advance)
+        self._reading = True
+        try:
+            yield from stream.read(start, until)
+        finally:
+            self._reading = False
+        self._advance()
 
     def acknowledge(self, position: Position) -> None:
-        with self._connection.errors("moving the slot on"):
-            slots.advance(self._session(), self._slot, position.at)
+        """Move the slot on. Between two stretches this is noted, and done before the server is asked for more.
+
+        The server decodes once more what it is to forget, from as far back as a transaction was open then: once a
+        peek is enough, and late is harmless.
+        """
+        self._acknowledged = max(self._acknowledged, position.at)
+        if not self._reading:
+            self._advance()
 
     def format(self, position: Position) -> str:
         return format_position(position, None)
@@ -134,6 +146,11 @@ class PostgresSource:
         if self._control is not None:
             self._control.close()
             self._control = None
+
+    def _advance(self) -> None:
+        if self._acknowledged:
+            with self._connection.errors("moving the slot on"):
+                slots.advance(self._session(), self._slot, self._acknowledged)
 
     def _session(self) -> Session:
         if self._control is None or self._control.closed:

@@ -16,7 +16,7 @@ Layer: sources.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,13 +55,17 @@ class Pace:
 
 @dataclass(slots=True)
 class Stream:
-    """One call of `Source.changes`. `tables` are those that can be followed, as the catalogue has them now."""
+    """One call of `Source.changes`. `tables` are those that can be followed, as the catalogue has them now.
+
+    `before_peek` is called each time before the server is asked for more.
+    """
 
     connection: PostgresConnection
     session: Session
     slot: str
     tables: Mapping[TableName, CatalogueTable]
     pace: Pace
+    before_peek: Callable[[], None]
     _followed: set[TableName] = field(init=False)
     _schemas: dict[Relation, TableSchema] = field(init=False, default_factory=dict)
 
@@ -80,6 +84,7 @@ class Stream:
         done, mark, given = start, -1, 0
         with closing(self.connection.arrow()) as arrow:
             while done < until and self._followed:
+                self.before_peek()
                 with self.connection.errors("looking at the slot"):
                     confirmed = resumable_slot(self.session, self.slot, done).confirmed
                 assert confirmed is not None
