@@ -31,9 +31,14 @@ def _query(extensions: tuple[str, ...], scan: str, query: str) -> pl.DataFrame:
 @cache
 def _connection(extensions: tuple[str, ...]) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
-    for name in extensions:
-        connection.load_extension(str(_extension(name)))
+    load_extensions(connection, extensions)
     return connection
+
+
+def load_extensions(connection: duckdb.DuckDBPyConnection, names: tuple[str, ...]) -> None:
+    """Load DuckDB extensions from their wheels: nothing is downloaded."""
+    for name in names:
+        connection.load_extension(str(_extension(name)))
 
 
 def _extension(name: str) -> Path:

@@ -104,8 +104,8 @@ class IcebergLake:
     def catalog(self) -> SqlCatalog:
         return SqlCatalog("default", uri=f"sqlite:///{self.root}/catalog.db", warehouse=str(self.root))
 
-    def table(self) -> Table:
-        return self.catalog().load_table("cdc.t")
+    def table(self, name: str = "cdc.t") -> Table:
+        return self.catalog().load_table(name)
 
     def readers(self, columns: Sequence[str]) -> dict[str, pl.DataFrame]:
         table = self.table()

@@ -56,7 +56,7 @@ PRODUCTS = _schema(
 )  # fmt: skip
 
 
-def _rows(schema: TargetSchema, count: int) -> pl.DataFrame:
+def sample_rows(schema: TargetSchema, count: int) -> pl.DataFrame:
     """Rows with every column filled; keys fall, times climb by about nine days a row."""
     start = datetime(2024, 11, 1, tzinfo=UTC)
     values: dict[pa.DataType, Any] = {
@@ -92,7 +92,7 @@ def test_delta_tables(tmp_path: Path, schema: TargetSchema, partition_by: str, c
     path = tmp_path / "table"
     destination = _delta(path, partition_by)
     destination.ensure(schema)
-    rows = _rows(schema, 12)
+    rows = sample_rows(schema, 12)
     destination.append(iter([rows]), at(1))
 
     table = DeltaTable(path)
@@ -136,7 +136,7 @@ def test_products_cdc(tmp_path: Path) -> None:
     )
     destination = open_destination(config)
     destination.ensure(PRODUCTS)
-    rows = _rows(PRODUCTS, 40)
+    rows = sample_rows(PRODUCTS, 40)
     destination.append(iter([rows]), at(1))
     changed = rows.filter(pl.col("product_id") % 5 == 0).with_columns(
         pl.lit("UPDATE").alias("_cdc_operation"), pl.col("_cdc_binlog_position") + 1000
