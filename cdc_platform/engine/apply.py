@@ -26,6 +26,7 @@ from cdc_platform.model.projection import Projection, projection
 from cdc_platform.model.schema import TableSchema
 
 _HISTORY_COLUMNS = ("operation", "timestamp", "metadata", "before", "after", "_snapshot")
+_UPSERT_COLUMNS = (*_HISTORY_COLUMNS, "_at", "_ordinal")
 
 
 @dataclass(slots=True)
@@ -87,9 +88,9 @@ def _apply_slice(flow: Flow, plan: Projection, part: Slice, log_id: str, empty: 
     counter = _Counter(done)
     upsert = flow.pipeline.config.destination.write_mode == "upsert"
     if upsert and not (part.snapshot and empty):
-        events = pl.concat(list(counter.watch(part.frames())))
         source_key = [plan.source_of(name) for name in plan.target.key]
-        written = flow.destination.upsert(plan.rows(last_changes(events, source_key)), applied)
+        changes = last_changes(counter.watch(part.frames(_UPSERT_COLUMNS)), source_key)
+        written = flow.destination.upsert(plan.rows(changes), applied)
     else:
         # The keys of a snapshot are unique, so an empty table takes it as it comes, in bounded memory.
         frames = counter.watch(part.frames(_HISTORY_COLUMNS))

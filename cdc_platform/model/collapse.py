@@ -6,7 +6,7 @@ the row after the change, or for a DELETE the row before it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import polars as pl
 
@@ -25,31 +25,38 @@ def history(events: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def last_changes(events: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
-    """The last change of each key by log position: at most one row a key.
+def last_changes(events: Iterable[pl.DataFrame], key: Sequence[str]) -> pl.DataFrame:
+    """The last change of each key by log position over all frames: at most one row a key.
 
-    An UPDATE that changes the key is a DELETE of the old key and a row under the new one.
+    Each frame is collapsed by itself first, so that what is held is one image a key and frame.
     """
+    last = _last(pl.concat([_last(_by_key(frame, key), key) for frame in events]), key)
+    return last.select("operation", "process_ts", "lsn", "row")
+
+
+def _by_key(events: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+    """Changes with their keys and places. An UPDATE that changes the key is two: a DELETE of the old key, then a row
+    under the new one."""
     moved = pl.any_horizontal(
         [pl.col("before").struct.field(k).ne_missing(pl.col("after").struct.field(k)) for k in key]
     )
     # With replica identity default, an update's `before` holds the key columns, so `moved` is exact there too.
     left = events.filter((pl.col("operation") == UPDATE) & pl.col("before").is_not_null() & moved)
     left = left.with_columns(pl.lit(DELETE).alias("operation"), pl.lit(0, pl.Int8).alias("step"))
-    changes = pl.concat([events.with_columns(pl.lit(1, pl.Int8).alias("step")), left]) if left.height else events
-    order = ["_at", "_ordinal", *(["step"] if left.height else [])]
+    changes = pl.concat([events.with_columns(pl.lit(1, pl.Int8).alias("step")), left])
     row = pl.when(_DELETED).then("before").otherwise("after")
-    keys = [row.struct.field(k).alias(f"key:{k}") for k in key]
-    last = (
-        changes.select(
-            "operation",
-            pl.col("timestamp").struct.field("process_ts"),
-            pl.col("metadata").struct.field("lsn"),
-            row.alias("row"),
-            *order,
-            *keys,
-        )
-        .sort(order)
-        .unique(subset=[f"key:{k}" for k in key], keep="last", maintain_order=False)
+    return changes.select(
+        "operation",
+        pl.col("timestamp").struct.field("process_ts"),
+        pl.col("metadata").struct.field("lsn"),
+        row.alias("row"),
+        "_at",
+        "_ordinal",
+        "step",
+        *(row.struct.field(k).alias(f"key:{k}") for k in key),
     )
-    return last.select("operation", "process_ts", "lsn", "row")
+
+
+def _last(changes: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+    ordered = changes.sort("_at", "_ordinal", "step")
+    return ordered.unique(subset=[f"key:{k}" for k in key], keep="last", maintain_order=False)
