@@ -55,11 +55,11 @@ def change_log_asset(
         began = time.monotonic()
         captures: Captures = getattr(context.resources, RESOURCE)
         with told(context, installation.settings.home, flows):
-            opened = installation.flow(flow.pipeline)
+            table, log = installation.log(flow.pipeline)
             captured = captures.of(flow.label, logged(context.log), again=context.retry_number > 0)
-            if opened.table in captured.failures:
-                raise captured.failures[opened.table]
-            return _result(flow, opened.log, _version_told(context.instance, flow.change_log, opened.log), began)
+            if table in captured.failures:
+                raise captured.failures[table]
+            return _result(flow, log, _version_told(context.instance, flow.change_log, log), began)
 
     return change_log
 

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from cdc_platform.config.load import Pipeline
+from cdc_platform.change_log.log import ChangeLog
+from cdc_platform.config.load import Pipeline, connection_of
 from cdc_platform.config.settings import Settings
-from cdc_platform.engine.feeds import Feed, Flow, open_feed, open_flow
+from cdc_platform.engine.feeds import Feed, Flow, log_path, open_feed, open_flow, table_of
+from cdc_platform.model.schema import TableName
+from cdc_platform.sources.open import default_schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,13 @@ class Installation:
 
     def flow(self, pipeline: Pipeline) -> Flow:
         return open_flow(self.settings, self.environment(), pipeline)
+
+    def log(self, pipeline: Pipeline) -> tuple[TableName, ChangeLog]:
+        """The pipeline's source table and change log, whatever becomes of its destination."""
+        source, environment = pipeline.config.source, self.environment()
+        schema = default_schema(source.type, connection_of(pipeline, environment))
+        table = table_of(pipeline, schema)
+        return table, ChangeLog(log_path(self.settings, source.label, table, schema))
 
     def of_source(self, label: str) -> list[Pipeline]:
         return [p for p in self.pipelines if p.config.source.label == label]

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from cdc_platform.engine.capture import IDLE_BYTES
 from cdc_platform.engine.feeds import Feed, Flow
 from cdc_platform.engine.lag import oldest_unapplied
-from cdc_platform.errors import NeedsPerson
+from cdc_platform.errors import CdcError, NeedsPerson
 from cdc_platform.model.position import ORIGIN, Position
 from cdc_platform.model.schema import TableName
 
@@ -57,11 +57,10 @@ def look(feed: Feed, flows: Sequence[Flow], before: Seen) -> Look:
     followed = {table: position for table, position in positions.items() if position is not None}
     try:
         changed = _changed(feed, followed, before.head, seen.head)
-        unfinished = _without_snapshot(positions) or _behind(flows) or _grown(followed, seen.head)
     except NeedsPerson as error:
         # A gap, a foreign server: a run shows it on the assets, in red.
         return Look(seen, unfinished=str(error))
-    return Look(seen, changed, unfinished)
+    return Look(seen, changed, _without_snapshot(positions) or _behind(flows) or _grown(followed, seen.head))
 
 
 def _changed(feed: Feed, followed: Mapping[TableName, Position], seen: Position, head: Position) -> str | None:
@@ -85,7 +84,13 @@ def _without_snapshot(positions: Mapping[TableName, Position | None]) -> str | N
 
 
 def _behind(flows: Sequence[Flow]) -> str | None:
-    return next((f"{f.pipeline.id} is behind its change log" for f in flows if oldest_unapplied(f)), None)
+    for flow in flows:
+        try:
+            if oldest_unapplied(flow):
+                return f"{flow.pipeline.id} is behind its change log"
+        except CdcError as error:
+            return str(error)
+    return None
 
 
 def _grown(followed: Mapping[TableName, Position], head: Position) -> str | None:

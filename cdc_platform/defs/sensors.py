@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import dagster as dg
@@ -82,7 +83,11 @@ def _run_going_on(instance: dg.DagsterInstance, label: str) -> str | None:
 
 
 def _look(installation: Installation, label: str, before: Seen) -> Look:
-    flows = [installation.flow(pipeline) for pipeline in installation.of_source(label)]
+    flows = []
+    for pipeline in installation.of_source(label):
+        # A destination that cannot be opened is told by its asset; it must not stop the others.
+        with suppress(CdcError):
+            flows.append(installation.flow(pipeline))
     with installation.feed(label) as feed, exclusive(feed.locks, feed.lock, wait=0):
         return look(feed, flows, before)
 

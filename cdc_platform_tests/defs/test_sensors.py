@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -122,6 +123,18 @@ def sensor(case: Case, definitions: dg.Definitions, instance: dg.DagsterInstance
     return Sensor(case.name, definitions, instance)
 
 
+def stop_by_shape(world: World) -> None:
+    """The change log of `items` cannot go on."""
+    world.postgres_do("alter table items add column extra int", "insert into items values (99, 'x', 1)")
+
+
+def stop_by_destination(world: World) -> None:
+    """The destination of `items` cannot be read or written."""
+    shutil.rmtree(world.home / "lake" / "items_cdc")
+    (world.home / "lake" / "items_cdc").write_text("in the way")
+    world.postgres_do("insert into items values (99, 'x')")
+
+
 @pytest.fixture
 def filled(sensor: Sensor) -> Sensor:
     """After the first run, and a tick that saw what it did."""
@@ -222,13 +235,14 @@ def test_what_was_captured_by_others_and_not_applied_gets_a_run(world: World, fi
     assert filled.skipped() == "nothing new"
 
 
+@pytest.mark.parametrize("stop", [stop_by_shape, stop_by_destination])
 def test_a_failed_run_is_tried_again_after_a_pause_that_grows(
-    world: World, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    stop: Callable[[World], None], world: World, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sensor = Sensor("postgres_changes", build(world.settings, world.pipelines()), instance)
     assert sensor.run(sensor.requested()).success
     assert sensor.skipped() == "nothing new"
-    world.postgres_do("alter table items add column extra int", "insert into items values (99, 'x', 1)")
+    stop(world)
     assert not sensor.run(sensor.requested()).success
     assert sensor.skipped().startswith("1 failed run(s)")
     # New changes of other tables do not wait for the one that is stuck.
