@@ -34,7 +34,7 @@ from cdc_platform.model.event import Origin, log_schema
 from cdc_platform.model.position import Position, format_position
 from cdc_platform.model.schema import Column, TableName, TableSchema
 
-_AT, _ORDINAL = "cdc.at", "cdc.ordinal"
+_AT, _ORDINAL, _EVENTS = "cdc.at", "cdc.ordinal", "cdc.events"
 _ORIGIN, _TABLE = "cdc.origin", "cdc.table"
 _MEANWHILE = "somebody else wrote meanwhile to the change log at"
 _PROPERTIES = {
@@ -158,14 +158,16 @@ class ChangeLog:
         table = self._required()
         if self.position() != after:
             raise Unavailable(f"{_MEANWHILE} {self.path}; run again")
+        # From here on the table in hand stays as it is: a commit by somebody else must collide with ours.
+        places = [Transaction(_AT, upto.at), Transaction(_ORDINAL, upto.ordinal)]
+        metadata = {"cdc.position": self.format(upto), "cdc.snapshot": str(snapshot).lower()}
         schema = pa.schema(table.schema().to_arrow())
-        properties = CommitProperties(
-            custom_metadata={"cdc.position": self.format(upto), "cdc.snapshot": str(snapshot).lower()},
-            app_transactions=[Transaction(_AT, upto.at), Transaction(_ORDINAL, upto.ordinal)],
-            max_commit_retries=0,
-        )
         try:
             added = write_files(self.path, events, schema)
+            if added:
+                # Without retries, the commit is the next version or none.
+                places.append(Transaction(_EVENTS, table.version() + 1))
+            properties = CommitProperties(custom_metadata=metadata, app_transactions=places, max_commit_retries=0)
             table.create_write_transaction(added, "append", schema, commit_properties=properties)
             version = self.version()
             # The source forgets what is acknowledged: it has to be on the disk itself by then.
@@ -191,7 +193,9 @@ class ChangeLog:
         """
         files: list[Path] = []
         held, last = 0, after
-        for version in range(after + 1, self.version() + 1):
+        # An idle table's log grows by empty commits: nobody needs to look through them to find nothing.
+        table = self._required()
+        for version in range(after + 1, (table.transaction_version(_EVENTS) or 0) + 1):
             added, count, snapshot = self._commit(version)
             if not added:
                 continue

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -70,6 +71,26 @@ def test_advance_moves_the_position_and_adds_nothing(log: ChangeLog) -> None:
     assert log.position() == Position(99)
     assert list(log.read(after=1)) == []
     assert rows(log) == [1]
+
+
+def test_empty_commits_behind_the_last_events_are_not_opened(log: ChangeLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    log.append([some_events(1)], Position(8), None, snapshot=True)
+    log.advance(Position(9), Position(8))
+    log.append([some_events(2, at=16)], Position(17), Position(9))
+    for number in range(18, 21):
+        log.advance(Position(number), Position(number - 1))
+    opened: list[int] = []
+    open_commit = ChangeLog._actions
+
+    def noted(self: ChangeLog, version: int) -> Any:
+        opened.append(version)
+        return open_commit(self, version)
+
+    monkeypatch.setattr(ChangeLog, "_actions", noted)
+    assert list(log.read(after=3)) == []
+    assert opened == []
+    assert [part.version for part in log.read(after=1)] == [3]
+    assert opened == [2, 3]
 
 
 def test_slices_gather_commits_and_keep_the_snapshot_apart(log: ChangeLog) -> None:
