@@ -13,7 +13,7 @@ from cdc_platform.errors import ConfigError, NotUnderstood, SchemaConflict
 from cdc_platform.model.schema import Column, TableSchema
 from cdc_platform.sources.mysql.catalogue import Catalogue, Table
 from cdc_platform.sources.mysql.tablemap import TableMap
-from cdc_platform.sources.mysql.types import BINARIES, ENUM, SET, UNDERSTOOD, MySQLType, Physical, from_physical
+from cdc_platform.sources.mysql.types import BINARIES, ENUM, SET, MySQLType, Physical, from_physical
 from cdc_platform.sources.mysql.values import UTF8, Codepage
 
 _LABELLED_CODES = (ENUM, SET)
@@ -36,7 +36,7 @@ def shape_of(table_map: TableMap, catalogue: Catalogue) -> Shape:
     the table as it is now tells what the columns are.
     """
     for place, column in enumerate(table_map.physical):
-        if column.code not in UNDERSTOOD:
+        if not column.understood:
             name = table_map.names[place] if table_map.names else f"number {place + 1}"
             raise NotUnderstood(
                 f"{table_map.table}, column {name}: binlog column type {column.code} is not understood;"

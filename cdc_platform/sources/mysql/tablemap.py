@@ -25,7 +25,6 @@ from cdc_platform.sources.mysql.types import (
     SHORT,
     STRING,
     TINY,
-    UNDERSTOOD,
     VAR_STRING,
     VARCHAR,
     YEAR,
@@ -127,12 +126,12 @@ def read_table_map(body: bytes, offset: int) -> TableMap:
     while reader.more():
         field = reader.number(1)
         fields[field] = _Bytes(reader.take(reader.packed()), offset)
-    if any(column.code not in UNDERSTOOD for column in physical):
+    if not all(column.understood for column in physical):
         # Such a table is not decoded, and servers differ in which columns the other fields count.
-        return TableMap(number, table, physical, nullable, _names(fields))
+        return TableMap(number, table, physical, nullable, _names(fields, count))
     return TableMap(
-        number, table, physical, nullable, _names(fields), _unsigned(fields, physical),
-        _collations(fields, physical), _labels(fields, physical), _key(fields),
+        number, table, physical, nullable, _names(fields, count), _unsigned(fields, physical),
+        _collations(fields, physical), _labels(fields, physical), _key(fields, count),
     )  # fmt: skip
 
 
@@ -162,21 +161,28 @@ def _bits(data: bytes, count: int) -> tuple[bool, ...]:
 Fields = dict[int, _Bytes]
 
 
-def _names(fields: Fields) -> tuple[str, ...] | None:
+def _names(fields: Fields, columns: int) -> tuple[str, ...] | None:
     if _NAMES not in fields:
         return None
     try:
-        return tuple(name.decode() for name in _strings(fields[_NAMES]))
+        names = tuple(name.decode() for name in _strings(fields[_NAMES]))
     except UnicodeDecodeError as error:
         raise BadEvent(fields[_NAMES].offset, "a column's name is no UTF-8") from error
+    if len(set(names)) != columns:
+        raise BadEvent(fields[_NAMES].offset, "the table map's names do not fit its columns")
+    return names
 
 
-def _key(fields: Fields) -> tuple[int, ...] | None:
+def _key(fields: Fields, columns: int) -> tuple[int, ...] | None:
     if _KEY in fields:
-        return tuple(_numbers(fields[_KEY]))
-    if _KEY_WITH_PREFIX in fields:
-        return tuple(_numbers(fields[_KEY_WITH_PREFIX])[::2])
-    return () if _NAMES in fields else None  # a full map without either is of a table without a key
+        key = _numbers(fields[_KEY])
+    elif _KEY_WITH_PREFIX in fields:
+        key = _numbers(fields[_KEY_WITH_PREFIX])[::2]
+    else:
+        return () if _NAMES in fields else None  # a full map without either is of a table without a key
+    if any(column >= columns for column in key):
+        raise BadEvent(next(iter(fields.values())).offset, "the table map's key does not fit its columns")
+    return tuple(key)
 
 
 def _unsigned(fields: Fields, physical: tuple[Physical, ...]) -> tuple[bool, ...] | None:

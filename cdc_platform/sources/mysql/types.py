@@ -158,6 +158,14 @@ class Physical:
     meta: int
 
     @property
+    def understood(self) -> bool:
+        """Whether values of this type can be decoded, and its metadata is within the type's limits."""
+        if self.code == NEWDECIMAL:
+            return 1 <= self.meta >> 8 <= _MOST_DIGITS and self.meta & 255 <= self.meta >> 8
+        least, most = _METADATA.get(self.code, (1, 0))
+        return least <= self.meta <= most
+
+    @property
     def width(self) -> int:
         """Bytes of a value in a row image, or 0 when it says its own length."""
         if self.code in _FIXED_WIDTHS:
@@ -181,7 +189,12 @@ class Physical:
 _FIXED_WIDTHS = {TINY: 1, SHORT: 2, INT24: 3, LONG: 4, LONGLONG: 8, FLOAT: 4, DOUBLE: 8, DATE: 3, YEAR: 1}
 _TEMPORAL_WIDTHS = {TIMESTAMP2: 4, DATETIME2: 5, TIME2: 3}
 _BLOB_LIKE = {BLOB, JSON}
-UNDERSTOOD = {*_FIXED_WIDTHS, *_TEMPORAL_WIDTHS, NEWDECIMAL, BIT, ENUM, SET, VARCHAR, VAR_STRING, STRING, BLOB}
+_MOST_DIGITS = 65
+_METADATA = {  # the least and the most that it can be
+    **dict.fromkeys((TINY, SHORT, INT24, LONG, LONGLONG, DATE, YEAR), (0, 0)),
+    FLOAT: (4, 4), DOUBLE: (8, 8), **dict.fromkeys((TIMESTAMP2, DATETIME2, TIME2), (0, 6)),
+    BIT: (1, 64), ENUM: (1, 2), SET: (1, 8), BLOB: (1, 4), **dict.fromkeys((VARCHAR, VAR_STRING, STRING), (0, 65535)),
+}  # fmt: skip
 
 _DIGIT_BYTES = (0, 1, 1, 2, 2, 3, 3, 4, 4, 4)
 
