@@ -68,13 +68,16 @@ def _followable(feed: Feed, done: Capture) -> dict[TableName, TableSchema]:
     for table, log in feed.logs.items():
         try:
             position = log.position()
-            if position is not None:
+            tables[table] = feed.source.schemas([table])[table]
+            if position is None:
+                feed.source.prepare([table])
+            else:
+                # Not prepared again: that would put a table back into a publication which it was taken out of, and
+                # hide that its changes in between are lost.
                 _check_lineage(feed, table, log, identity)
                 feed.source.check_resumable(position)
-            shape = feed.source.schemas([table])[table]
-            feed.source.prepare([table])
-            tables[table] = shape
         except CdcError as error:
+            tables.pop(table, None)
             done.failures[table] = error
     return tables
 

@@ -12,7 +12,7 @@ import pytest
 from deltalake import DeltaTable
 
 from cdc_platform.change_log.log import ChangeLog
-from cdc_platform.errors import ConfigError
+from cdc_platform.errors import ConfigError, Gap
 from cdc_platform.mock_data.simulate import simulate
 from cdc_platform_tests import readers
 from cdc_platform_tests.engine.conftest import address
@@ -279,3 +279,28 @@ def test_change_logs_and_destinations_are_what_the_data_model_says(world: World)
     assert types == [*expected, "VARCHAR", "TIMESTAMP WITH TIME ZONE", "VARCHAR"]
     lsns = {row["_cdc_source_lsn"] for row in delta_rows(world, "customers_cdc")}
     assert all(re.fullmatch(r"[0-9A-F]{8}/[0-9A-F]{8}", lsn) for lsn in lsns)
+
+
+def test_a_slot_that_is_gone_is_a_gap_and_stays_one(world: World) -> None:
+    world.run("postgres_customers_cdc")
+    world.postgres_do("select pg_drop_replication_slot(slot_name) from pg_replication_slots where not active")
+    world.postgres_do("update customers set city = 'lost' where customer_id = 1")
+    for _ in range(2):
+        documents = world.cdc("run", "postgres_customers_cdc", "--json", code=4)
+        assert "slot" in documents[0]["error"]
+    (status,) = world.cdc("status", "postgres_customers_cdc", "--json")
+    assert status["state"] == "gap"
+
+
+def test_a_table_taken_out_of_the_publication_is_a_gap(world: World) -> None:
+    world.run("postgres_customers_cdc", "postgres_orders_cdc")
+    ((publication,),) = world.postgres_rows("select pubname from pg_publication")
+    world.postgres_do(
+        f"alter publication {publication} drop table customers",
+        "update customers set city = 'lost' where customer_id = 1",
+        "update orders set order_notes = 'kept' where order_id = 1",
+    )
+    results = {r.pipeline: r for r in world.run_all("postgres_customers_cdc", "postgres_orders_cdc")}
+    assert isinstance(results["postgres_customers_cdc"].error, Gap)
+    assert results["postgres_orders_cdc"].error is None
+    assert results["postgres_orders_cdc"].application.events["UPDATE"] == 1
