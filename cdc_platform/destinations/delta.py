@@ -230,14 +230,14 @@ class DeltaDestination:
             )
         ]
 
-    def _write_feed(self, feed: pl.DataFrame, shape: _Shape, files: list[str]) -> list[dict[str, Any]]:
+    def _write_feed(self, feed: Iterator[pl.DataFrame], shape: _Shape, files: list[str]) -> list[dict[str, Any]]:
         stored = (*shape.stored, StoredColumn(CHANGE_TYPE, CHANGE_TYPE, pa.string()))
         arrangement = Arrangement(self._layout.partitions, ())
 
         def create(path: str) -> IO[bytes]:
             return self._create(files, f"_change_data/{path}")
 
-        packs = arranged([feed], arrangement, self._path / _SPOOL)
+        packs = arranged(feed, arrangement, self._path / _SPOOL)
         return [
             cdc_action(file, shape.partitions)
             for file in write_files(packs, FilePlan(stored, arrangement, delta_files.folder, create))

@@ -7,7 +7,7 @@ commit that removes files names all its changed rows in `_change_data`; rows tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
@@ -24,6 +24,7 @@ from cdc_platform.destinations.rows import OPERATION
 from cdc_platform.model.change import DELETE
 
 CHANGE_TYPE: Final = "_change_type"
+_FEED_ROWS: Final = 100_000
 
 
 def live_files(table: DeltaTable, root: Path, columns: Sequence[DeltaColumn], key: Sequence[str]) -> LiveFiles:
@@ -79,19 +80,20 @@ def _series(structs: pa.ChunkedArray, name: str) -> pl.Series:
     return series
 
 
-def feed(made: Plan, replaced: Sequence[pl.DataFrame], key: Sequence[str], columns: Sequence[str]) -> pl.DataFrame:
-    """The rows of the change data feed of an upsert: `columns` and the type of the change."""
+def feed(
+    made: Plan, replaced: list[pl.DataFrame], key: Sequence[str], columns: Sequence[str]
+) -> Iterator[pl.DataFrame]:
+    """The change data feed of an upsert, in frames: `columns` and the type of the change. Empties `replaced`."""
     names = list(key)
     stay = made.changes.filter(pl.col(OPERATION) != DELETE)
-    before = pl.concat(replaced) if replaced else made.changes.clear()
-    return pl.concat(
-        [
-            _typed(before.join(stay.select(names), on=names, how="anti"), "delete", columns),
-            _typed(before.join(stay.select(names), on=names, how="semi"), "update_preimage", columns),
-            _typed(stay.join(made.found, on=names, how="semi"), "update_postimage", columns),
-            _typed(stay.join(made.found, on=names, how="anti"), "insert", columns),
-        ]
-    )
+    staying = stay.select(names)
+    while replaced:
+        before = replaced.pop()
+        yield _typed(before.join(staying, on=names, how="anti"), "delete", columns)
+        yield _typed(before.join(staying, on=names, how="semi"), "update_preimage", columns)
+    for part in stay.iter_slices(_FEED_ROWS):
+        yield _typed(part.join(made.found, on=names, how="semi"), "update_postimage", columns)
+        yield _typed(part.join(made.found, on=names, how="anti"), "insert", columns)
 
 
 def _typed(rows: pl.DataFrame, change: str, columns: Sequence[str]) -> pl.DataFrame:
