@@ -52,7 +52,8 @@ class Destination(Protocol):
         """Add all rows (frames with the columns of the schema) in one commit, in bounded memory."""
 
     def upsert(self, rows: pl.DataFrame, applied: Applied) -> Written:
-        """Set the current state: one row a key; where `_cdc_operation` is DELETE the key's row goes, else it is replaced or added."""
+        """Set the current state from one row a key: the key's row goes where `_cdc_operation` is DELETE, and is
+        replaced or added otherwise."""
 
     def scan(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
         """All rows of the latest version, some or all columns, in bounded memory; no rows when there is no table."""
