@@ -12,6 +12,7 @@ from cdc_platform.model.change import DELETE, INSERT, OPERATION, TIMESTAMP_UTC, 
 from cdc_platform.model.position import Position, binlog_text, format_binlog
 from cdc_platform.model.schema import TableSchema
 from cdc_platform.sources.cells import BadCell, Bytes, Ints, Mask, polars_type
+from cdc_platform.sources.mysql.binlog import records
 from cdc_platform.sources.mysql.rows import RowEvents, find_images, walk_columns
 from cdc_platform.sources.mysql.shapes import Shape
 from cdc_platform.sources.mysql.transactions import Transactions
@@ -110,7 +111,7 @@ def _images_begin(rows: TableRows, columns: int, schema: TableSchema) -> Ints:
     full = np.packbits(np.ones(columns, np.uint8), bitorder="little")
     is_update = rows.operations == _UPDATE
     for place in (bitmaps, np.where(is_update, bitmaps + width, bitmaps)):
-        present = rows.buffer[place[:, None] + np.arange(width)]
+        present = records(rows.buffer, place, width)
         if ((present & full) != full).any():
             raise NotUnderstood(
                 f"{schema.table}: the binlog holds only part of a row's columns;"

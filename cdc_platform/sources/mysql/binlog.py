@@ -66,6 +66,11 @@ def little(buffer: Bytes, kind: str, offset: int = 0) -> npt.NDArray[Any]:
     return np.ndarray((len(buffer) - np.dtype(kind).itemsize + 1 - offset,), kind, buffer, offset, (1,))
 
 
+def records(buffer: Bytes, starts: Ints, width: int) -> Bytes:
+    """The `width` bytes from each start on, as a matrix (starts, width)."""
+    return little(buffer, f"V{width}")[starts].view(np.uint8).reshape(len(starts), width)
+
+
 @dataclass(frozen=True, slots=True)
 class Events:
     """Events in log order, as arrays of one length. Event i is `buffer[starts[i] : stops[i]]`, checksum excluded.

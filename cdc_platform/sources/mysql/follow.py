@@ -24,7 +24,7 @@ from cdc_platform.model.schema import TableName
 from cdc_platform.sources.cells import Ints, Mask
 from cdc_platform.sources.mysql import binlog
 from cdc_platform.sources.mysql.batches import Bounds, TableRows, batch_of
-from cdc_platform.sources.mysql.binlog import HEADER, BadEvent, Events, little
+from cdc_platform.sources.mysql.binlog import HEADER, BadEvent, Events, little, records
 from cdc_platform.sources.mysql.catalogue import Catalogue
 from cdc_platform.sources.mysql.log import Stretch
 from cdc_platform.sources.mysql.shapes import Shape, shape_of
@@ -267,7 +267,7 @@ def _all_equal(events: Events, indices: Ints, body: bytes) -> bool:
         return False
     wanted = np.frombuffer(body, np.uint8)
     return all(
-        bool((events.buffer[part[:, None] + np.arange(len(body))] == wanted).all())
+        bool((records(events.buffer, part, len(body)) == wanted).all())
         for part in np.array_split(starts, 1 + len(starts) * len(body) // _COMPARED_AT_ONCE)
     )
 

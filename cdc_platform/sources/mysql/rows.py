@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cdc_platform.sources.cells import Bytes, Cells, Ints, Mask
-from cdc_platform.sources.mysql.binlog import BadEvent, little
+from cdc_platform.sources.mysql.binlog import BadEvent, little, records
 from cdc_platform.sources.mysql.types import Physical
 
 
@@ -72,7 +72,7 @@ def _lengths(buffer: Bytes, prefix: int, at: Ints) -> Ints:
 
 def present_bits(buffer: Bytes, starts: Ints, count: int) -> npt.NDArray[np.uint8]:
     """(images, columns): 1 where the cell is there, 0 where it is null."""
-    nulls = buffer[starts[:, None] + np.arange((count + 7) // 8)]
+    nulls = records(buffer, starts, (count + 7) // 8)
     return np.unpackbits(~nulls, axis=1, count=count, bitorder="little")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from cdc_platform.model.position import binlog_text
-from cdc_platform.sources.cells import Bytes, Ints, Mask
+from cdc_platform.sources.cells import Ints, Mask
 from cdc_platform.sources.mysql.binlog import (
     BOUNDARIES,
     GTID,
@@ -21,6 +21,7 @@ from cdc_platform.sources.mysql.binlog import (
     MARIADB_GTID,
     Events,
     little,
+    records,
 )
 
 _MARIADB_PREPARED = 0x40
@@ -99,7 +100,7 @@ def _mariadb_names(events: Events, indices: Ints) -> pl.Series:
 def _mysql_names(events: Events, indices: Ints) -> pl.Series:
     """flags 1, uuid 16, number 8."""
     starts = events.starts[indices] + HEADER
-    uuids: Bytes = np.ascontiguousarray(events.buffer[starts[:, None] + np.arange(1, 17)])
+    uuids = records(events.buffer, starts + 1, 16)
     distinct, which = np.unique(uuids.view("V16").ravel(), return_inverse=True)
     texts = pl.Series([str(uuid.UUID(bytes=bytes(one))) for one in distinct], dtype=pl.String)
     parts = pl.DataFrame({"uuid": texts.gather(which), "number": little(events.buffer, "<i8", 17)[starts]})
