@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any, Final
 
 import polars as pl
@@ -73,8 +73,8 @@ class DataFile:
 class FilePlan:
     """How files of one table are made. `create` opens a new file for writing by its relative path.
 
-    Without `compression`, files of few rows are snappy and others zstd: setting zstd up costs 0.8 ms for a
-    file of 18 columns, more than all the rest of writing a small one.
+    `options` go to Arrow's Parquet writer. Without a compression, files of few rows are snappy and others zstd:
+    setting zstd up costs 0.8 ms for a file of 18 columns, more than all the rest of writing a small one.
 
     `folder` names the folder of a partition value; folders are for people, the table's metadata is what counts.
     """
@@ -83,13 +83,11 @@ class FilePlan:
     arrangement: Arrangement
     folder: Callable[[PartitionField, Any], str]
     create: Callable[[str], AbstractContextManager[IO[bytes]]]
-    compression: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_files(packs: Iterable[pl.DataFrame], plan: FilePlan) -> Iterator[DataFile]:
-    """One file a partition of each pack (sorted frames of `arrange`). Rows are checked already; nothing is cast here
-    but from Polars' types to the stored ones.
-    """
+    """One file a partition of each pack (sorted frames of `arrange`). Rows are checked and of their types already."""
     with ThreadPoolExecutor(WRITERS, thread_name_prefix="parquet") as pool:
         for pack in packs:
             runs = plan.arrangement.runs(pack)
@@ -141,10 +139,10 @@ def _write(table: pa.Table, partition: tuple[Any, ...], plan: FilePlan, stats: M
     terms = zip(plan.arrangement.partitions, partition, strict=True)
     path = "/".join([*(plan.folder(term, value) for term, value in terms), f"{uuid.uuid4()}.parquet"])
     sizes = dict.fromkeys((column.name for column in plan.columns), 0)
-    compression = plan.compression or ("zstd" if table.num_rows >= _LARGE else "snappy")
+    options = {"compression": "zstd" if table.num_rows >= _LARGE else "snappy", **plan.options}
     with plan.create(path) as sink:
         with pq.ParquetWriter(
-            sink, table.schema, compression=compression, store_decimal_as_integer=True, store_schema=False
+            sink, table.schema, store_decimal_as_integer=True, store_schema=False, **options
         ) as writer:
             writer.write_table(table)
         size = sink.tell()

@@ -32,13 +32,12 @@ from cdc_platform.destinations.delta_table import DeltaColumn
 from cdc_platform.destinations.delta_upsert import CHANGE_TYPE
 from cdc_platform.destinations.destination import Applied, Written
 from cdc_platform.destinations.places import blocked
-from cdc_platform.destinations.rows import OPERATION, RowCheck
+from cdc_platform.destinations.rows import RowCheck
 from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, SchemaConflict, Unavailable
-from cdc_platform.model.change import DELETE
 from cdc_platform.model.target import SortField, TableLayout, TargetField, TargetSchema
 
 _SPOOL: Final = "_cdc_spool"
-_DOUBTFUL: Final = (DeltaError, OSError)
+_DOUBTFUL: Final = (DeltaError, OSError, pa.ArrowException, pl.exceptions.PolarsError)
 _HISTORY: Final = 50
 
 
@@ -93,7 +92,7 @@ class DeltaDestination:
 
     def upsert(self, rows: pl.DataFrame, applied: Applied) -> Written:
         schema = self._ensured()
-        changes = self._changes(rows, schema)
+        changes = RowCheck(schema, self._name).changes(rows)
         files: list[str] = []
 
         def attempt() -> Written:
@@ -169,8 +168,10 @@ class DeltaDestination:
         try:
             checked = RowCheck(self._ensured(), self._name).all(rows)
             written = self._write(checked, shape, arrangement, files)
-        except BaseException:
+        except BaseException as error:
             self._discard(files)
+            if isinstance(error, _DOUBTFUL):
+                raise self._failure(error) from error
             raise
 
         def commit() -> Written:
@@ -203,13 +204,6 @@ class DeltaDestination:
             actions += [{"cdc": action} for action in self._write_feed(feed, shape, files)]
         delta_log.commit(table, self._path, "MERGE", actions, applied)
         return Written(table.version(), changes.height)
-
-    def _changes(self, rows: pl.DataFrame, schema: TargetSchema) -> pl.DataFrame:
-        """The rows in the table's types. A deleted one may hold its key alone: it is never written."""
-        check = RowCheck(schema, self._name)
-        deleted = pl.col(OPERATION) == DELETE
-        stay = check.one(rows.filter(~deleted))
-        return pl.concat([stay, rows.filter(deleted).select(stay.columns).cast(stay.schema)])
 
     def _shape(self, table: DeltaTable) -> _Shape:
         columns = delta_table.actual_columns(table)

@@ -17,11 +17,10 @@ import pyarrow as pa
 
 from cdc_platform.destinations import delta_log
 from cdc_platform.destinations.data_files import ColumnStats, DataFile, StoredColumn, stand_in
-from cdc_platform.destinations.delta_table import DeltaColumn
+from cdc_platform.destinations.delta_table import INDEXED_COLUMNS, DeltaColumn
 from cdc_platform.errors import InvalidRow
 from cdc_platform.model.target import PartitionField
 
-_INDEXED: Final = "delta.dataSkippingNumIndexedCols"
 _INDEXED_NAMES: Final = "delta.dataSkippingStatsColumns"
 _FOLDER_BOUND: Final = 200  # file systems take 255 bytes
 _PLAIN: Final = "/="  # beside letters, digits and -._, as they are in a path of the log
@@ -63,7 +62,7 @@ def indexed_columns(columns: tuple[StoredColumn, ...], properties: Mapping[str, 
     if names := properties.get(_INDEXED_NAMES):
         chosen = {name.strip().strip("`") for name in names.split(",")}
         return [column for column in columns if column.name in chosen]
-    limit = int(properties.get(_INDEXED, "32"))
+    limit = delta_log.whole_number(properties, INDEXED_COLUMNS, 32)
     return list(columns) if limit < 0 else list(columns[:limit])
 
 

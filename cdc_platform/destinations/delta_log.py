@@ -21,7 +21,7 @@ from cdc_platform.destinations.destination import Applied
 
 LOG: Final = "_delta_log"
 LOG_ID, VERSION, POSITION = "cdc.log_id", "cdc.version", "cdc.position"
-_CHECKPOINT_INTERVAL: Final = "delta.checkpointInterval"
+CHECKPOINT_INTERVAL: Final = "delta.checkpointInterval"
 
 
 def put(table: Path, version: int, actions: Sequence[Mapping[str, Any]]) -> None:
@@ -54,10 +54,18 @@ def commit(
     except FileExistsError as error:
         raise Conflict from error
     table.update_incremental()
-    interval = int(table.metadata().configuration.get(_CHECKPOINT_INTERVAL, "100"))
-    if table.version() % interval == 0:
+    interval = whole_number(table.metadata().configuration, CHECKPOINT_INTERVAL, 100)
+    if interval > 0 and table.version() % interval == 0:
         table.create_checkpoint()
         table.cleanup_metadata()
+
+
+def whole_number(properties: Mapping[str, str], name: str, default: int) -> int:
+    """A table property that is a whole number; what is none counts as not set."""
+    try:
+        return int(properties.get(name, default))
+    except ValueError:
+        return default
 
 
 def commit_info(operation: str, **parameters: Any) -> dict[str, Any]:

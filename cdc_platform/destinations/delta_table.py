@@ -28,6 +28,7 @@ from cdc_platform.errors import ConfigError, NotUnderstood, SchemaConflict
 from cdc_platform.model.target import PartitionField, TableLayout, TargetField, TargetSchema
 
 MAPPING: Final = "delta.columnMapping.mode"
+INDEXED_COLUMNS: Final = "delta.dataSkippingNumIndexedCols"
 CHANGE_FEED: Final = "delta.enableChangeDataFeed"
 _PHYSICAL: Final = "delta.columnMapping.physicalName"
 _ID: Final = "delta.columnMapping.id"
@@ -244,6 +245,9 @@ def _staged_actions(
     properties = dict(layout.properties)
     if properties.get(MAPPING, "none") not in ("none", "name"):
         raise ConfigError(f"destination.properties: {MAPPING} is 'name' or left out; other modes are not written")
+    for name in (delta_log.CHECKPOINT_INTERVAL, INDEXED_COLUMNS):
+        if not properties.get(name, "1").removeprefix("-").isdigit():
+            raise ConfigError(f"destination.properties: {name} is a whole number")
     fields = [
         Field(
             column.name,
@@ -268,6 +272,9 @@ def _staged_actions(
     for file in sorted((staging / "_delta_log").glob("*.json")):
         for line in file.read_text().splitlines():
             actions |= json.loads(line)
+    beyond = sorted(set(actions["protocol"].get("writerFeatures", ())) - _WRITER_FEATURES)
+    if beyond:
+        raise ConfigError(f"destination.properties ask for {', '.join(beyond)}, which this platform does not write")
     metadata = actions["metaData"]
     schema = json.loads(metadata["schemaString"])
     for field in schema["fields"]:

@@ -11,25 +11,24 @@ from the metadata file (iceberg_metadata.py); pyiceberg is imported by the first
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
+import pyarrow as pa
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from cdc_platform.destinations import iceberg_metadata, iceberg_table
-from cdc_platform.destinations.arrange import Arrangement, arranged
+from cdc_platform.destinations.arrange import Arrangement
 from cdc_platform.destinations.commit import Conflict, once
 from cdc_platform.destinations.copy_on_write import FILE, batches, plan, rewritten
-from cdc_platform.destinations.data_files import FilePlan, StoredColumn, write_files
 from cdc_platform.destinations.destination import Applied, Written
-from cdc_platform.destinations.iceberg_metadata import Metadata, local_path
+from cdc_platform.destinations.iceberg_metadata import Metadata
 from cdc_platform.destinations.places import blocked
-from cdc_platform.destinations.rows import OPERATION, RowCheck
+from cdc_platform.destinations.rows import RowCheck
 from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, SchemaConflict, Unavailable
-from cdc_platform.model.change import DELETE
 from cdc_platform.model.target import SortField, TableLayout, TargetField, TargetSchema
 
 if TYPE_CHECKING:
@@ -37,11 +36,11 @@ if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile as IcebergFile
     from pyiceberg.table import Table
 
+    from cdc_platform.destinations.iceberg_files import IcebergWriting
+
 CATALOG_NAME: Final = "default"
 CATALOG_FILE: Final = "catalog.db"
-_SPOOL: Final = "_cdc_spool"
 _CREATE_ATTEMPTS: Final = 5
-_CODEC: Final = "write.parquet.compression-codec"
 
 
 class IcebergDestination:
@@ -92,14 +91,15 @@ class IcebergDestination:
         return applied
 
     def append(self, rows: Iterator[pl.DataFrame], applied: Applied) -> Written:
-        table = self._load()
-        written = _Writing(self, table)
-        try:
-            checked = RowCheck(self._ensured(), self._name).all(rows)
-            added, count = written.write(checked, Arrangement(self._layout.partitions, self._layout.sort))
-        except BaseException:
-            written.discard()
-            raise
+        with self._guard():
+            table = self._load()
+            written = self._writing(table)
+            try:
+                checked = RowCheck(self._ensured(), self._name).all(rows)
+                added, count = written.write(checked, Arrangement(self._layout.partitions, self._layout.sort))
+            except BaseException:
+                written.discard()
+                raise
         shape = table.metadata.current_schema_id, table.metadata.default_spec_id
 
         def commit() -> Written:
@@ -112,29 +112,26 @@ class IcebergDestination:
 
     def upsert(self, rows: pl.DataFrame, applied: Applied) -> Written:
         schema = self._ensured()
-        check = RowCheck(schema, self._name)
-        deleted = pl.col(OPERATION) == DELETE
-        stay = check.one(rows.filter(~deleted))
-        # A deleted row may hold its key alone: it is never written.
-        changes = pl.concat([stay, rows.filter(deleted).select(stay.columns).cast(stay.schema)])
+        changes = RowCheck(schema, self._name).changes(rows)
         sort = self._layout.sort or tuple(SortField(name) for name in schema.key)
-        attempts: list[_Writing] = []
+        attempts: list[IcebergWriting] = []
 
         def attempt() -> Written:
-            from cdc_platform.destinations.iceberg_files import entries, live_files
+            from cdc_platform.destinations.iceberg_live import entries, live_files
 
+            discard()
             table = self._load()
             live = live_files(table, schema.key)
             made = plan(live, changes, schema.key)
-            attempts.append(_Writing(self, table))
-            new = rewritten(live, made, schema.key, stay.columns, lambda replaced: None)
+            attempts.append(self._writing(table))
+            new = rewritten(live, made, schema.key, changes.columns, lambda replaced: None)
             added, _ = attempts[-1].write(new, Arrangement(self._layout.partitions, sort))
             removed = entries(table, {live.paths[i] for i in made.touched})
             return self._commit(table, removed, added, applied, changes.height)
 
         def discard() -> None:
-            for writing in attempts:
-                writing.discard()
+            while attempts:
+                attempts.pop().discard()
 
         return self._once(attempt, applied, changes.height, discard)
 
@@ -142,7 +139,7 @@ class IcebergDestination:
         metadata = self._metadata()
         if metadata is None:
             return
-        from cdc_platform.destinations.iceberg_files import live_files
+        from cdc_platform.destinations.iceberg_live import live_files
 
         names = [field.name for field in metadata.columns if columns is None or field.name in columns]
         with self._guard():
@@ -207,8 +204,11 @@ class IcebergDestination:
     def _existing_metadata(self) -> Metadata:
         metadata = self._metadata()
         if metadata is None:
-            raise NeedsPerson(f"{self._name} was there and is not any more; run again to make it anew")
+            raise self._gone()
         return metadata
+
+    def _gone(self) -> CdcError:
+        return NeedsPerson(f"{self._name} was there and is not any more; run again to make it anew")
 
     def _ensured(self) -> TargetSchema:
         if self._schema is None:
@@ -233,7 +233,12 @@ class IcebergDestination:
         return self._opened
 
     def _load(self) -> Table:
-        return self._catalog().load_table(self._identifier)
+        from pyiceberg.exceptions import NoSuchTableError
+
+        try:
+            return self._catalog().load_table(self._identifier)
+        except NoSuchTableError as error:
+            raise self._gone() from error
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
@@ -250,6 +255,11 @@ class IcebergDestination:
         return NeedsPerson(f"{self._name} cannot be read or written: {_first_line(error)}")
 
     # Committing
+
+    def _writing(self, table: Table) -> IcebergWriting:
+        from cdc_platform.destinations.iceberg_files import IcebergWriting
+
+        return IcebergWriting(table, self._layout.partitions)
 
     def _commit(
         self, table: Table, removed: Sequence[IcebergFile], added: Sequence[IcebergFile], applied: Applied, rows: int
@@ -278,46 +288,6 @@ class IcebergDestination:
             return once(commit, landed, undo, _doubtful(), self._name)
 
 
-class _Writing:
-    """The data files of one write, so that they can be removed when it comes to nothing."""
-
-    def __init__(self, destination: IcebergDestination, table: Table) -> None:
-        from cdc_platform.destinations.iceberg_files import NewFiles
-
-        self._layout = destination._layout
-        self._data = f"{table.metadata.location}/data"
-        self._spool = local_path(table.metadata.location) / _SPOOL
-        self._new = NewFiles(table, self._layout.partitions)
-        self._columns = tuple(
-            StoredColumn(field.name, field.name, kind.type, field.required, field.field_id)
-            for field, kind in zip(table.schema().fields, destination._existing_metadata().columns, strict=True)
-        )
-        # pyiceberg writes the default (zstd) into no property: what is there was asked for.
-        codec = table.metadata.properties.get(_CODEC)
-        self._codec = "none" if codec == "uncompressed" else codec
-        self._paths: list[str] = []
-
-    def write(self, rows: Iterable[pl.DataFrame], arrangement: Arrangement) -> tuple[list[IcebergFile], int]:
-        """Data files of all rows as manifest entries, and how many rows there are."""
-        from cdc_platform.destinations.iceberg_files import folder
-
-        files = FilePlan(self._columns, arrangement, folder, self._create, self._codec)
-        written = list(write_files(arranged(rows, arrangement, self._spool), files))
-        return [self._new.entry(file, f"{self._data}/{file.path}") for file in written], sum(f.rows for f in written)
-
-    def _create(self, path: str) -> IO[bytes]:
-        file = local_path(f"{self._data}/{path}")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        self._paths.append(path)
-        return file.open("xb")
-
-    def discard(self) -> None:
-        """Remove what was written: files that no snapshot names would stay for ever."""
-        while self._paths:
-            with suppress(OSError):
-                local_path(f"{self._data}/{self._paths.pop()}").unlink()
-
-
 def _is_passing(error: Exception) -> bool:
     """A catalog that is down or busy, as its drivers say it."""
     from pyiceberg.exceptions import ServerError, ServiceUnavailableError
@@ -344,4 +314,4 @@ def _doubtful() -> tuple[type[Exception], ...]:
     from pyiceberg.exceptions import RESTError
     from sqlalchemy.exc import SQLAlchemyError
 
-    return (SQLAlchemyError, OSError, RESTError)
+    return (SQLAlchemyError, OSError, RESTError, pa.ArrowException, pl.exceptions.PolarsError)

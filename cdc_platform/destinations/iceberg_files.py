@@ -1,4 +1,4 @@
-"""Data files in Iceberg's terms: new ones for a manifest, live ones for the upsert planner and for scans.
+"""New data files in Iceberg's terms: where they are, and their entries in a manifest.
 
 Imported only where pyiceberg is at work already.
 """
@@ -6,18 +6,23 @@ Imported only where pyiceberg is at work already.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import date, datetime, time
 from math import isnan
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import polars as pl
-import pyarrow.parquet as pq
-from pyiceberg.conversions import from_bytes, to_bytes
-from pyiceberg.io.pyarrow import MetricModeTypes, MetricsMode, compute_statistics_plan
+from pyiceberg.conversions import to_bytes
+from pyiceberg.io.pyarrow import (
+    MetricModeTypes,
+    MetricsMode,
+    _get_parquet_writer_kwargs,
+    compute_statistics_plan,
+)
 from pyiceberg.manifest import DataFile as IcebergFile
-from pyiceberg.manifest import DataFileContent, FileFormat, ManifestContent
-from pyiceberg.table import Table
+from pyiceberg.manifest import DataFileContent, FileFormat
+from pyiceberg.table import Table, TableProperties
 from pyiceberg.typedef import Record
 from pyiceberg.types import BinaryType, NestedField, PrimitiveType, StringType
 from pyiceberg.utils.datetime import date_to_days, datetime_to_micros, time_to_micros
@@ -26,18 +31,70 @@ from pyiceberg.utils.truncate import (
     truncate_upper_bound_text_string,
 )
 
-from cdc_platform.destinations.copy_on_write import FILE, LiveFiles
-from cdc_platform.destinations.data_files import ColumnStats, DataFile, stand_in
+from cdc_platform.destinations.arrange import Arrangement, arranged
+from cdc_platform.destinations.data_files import (
+    ColumnStats,
+    DataFile,
+    FilePlan,
+    StoredColumn,
+    stand_in,
+    write_files,
+)
 from cdc_platform.destinations.iceberg_metadata import arrow_type, local_path
 from cdc_platform.errors import NotUnderstood
-from cdc_platform.model.projection import polars_type
 from cdc_platform.model.target import PartitionField
 
-_PATH: Final = "\x1fpath"
+_SPOOL: Final = "_cdc_spool"
 _FOLDER: Final = re.compile(r"[\w.+-]{1,100}", re.ASCII)
 
 
-class NewFiles:
+class IcebergWriting:
+    """The data files of one write, so that they can be removed when it comes to nothing."""
+
+    def __init__(self, table: Table, partitions: Sequence[PartitionField]) -> None:
+        self._locations = table.location_provider()
+        self._spool = local_path(table.metadata.location) / _SPOOL
+        self._entries = _Entries(table, partitions)
+        self._columns = tuple(_stored(field) for field in table.schema().fields)
+        properties = table.metadata.properties
+        self._options = _get_parquet_writer_kwargs(properties)
+        # The default codec stands in no property: what does was asked for.
+        if TableProperties.PARQUET_COMPRESSION not in properties:
+            del self._options["compression"], self._options["compression_level"]
+        self._written: list[str] = []
+
+    def write(self, rows: Iterable[pl.DataFrame], arrangement: Arrangement) -> tuple[list[IcebergFile], int]:
+        """Data files of all rows as manifest entries, and how many rows there are."""
+        plan = FilePlan(self._columns, arrangement, folder, self._create, self._options)
+        written = list(write_files(arranged(rows, arrangement, self._spool), plan))
+        entries = [self._entries.entry(file, self._location(file.path)) for file in written]
+        return entries, sum(file.rows for file in written)
+
+    def discard(self) -> None:
+        """Remove what was written: files that no snapshot names would stay for ever."""
+        while self._written:
+            with suppress(OSError):
+                local_path(self._written.pop()).unlink()
+
+    def _location(self, path: str) -> str:
+        return self._locations.new_data_location(path)
+
+    def _create(self, path: str) -> IO[bytes]:
+        location = self._location(path)
+        file = local_path(location)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._written.append(location)
+        return file.open("xb")
+
+
+def _stored(field: NestedField) -> StoredColumn:
+    kind = arrow_type(str(field.field_type))
+    if kind is None:
+        raise NotUnderstood(f"column '{field.name}' is {field.field_type}, which this platform does not write")
+    return StoredColumn(field.name, field.name, kind, field.required, field.field_id)
+
+
+class _Entries:
     """Turns written files into entries of a manifest. Made once a write: the plan of statistics is not cheap."""
 
     def __init__(self, table: Table, partitions: Sequence[PartitionField]) -> None:
@@ -135,103 +192,3 @@ def _partition(term: PartitionField, value: Any) -> Any:
         case _, time():
             return time_to_micros(value)
     return value
-
-
-def live_files(table: Table, key: Sequence[str]) -> LiveFiles:
-    """The data files of the current snapshot, with bounds for `key`. Raises NotUnderstood for delete files."""
-    snapshot = table.current_snapshot()
-    files: list[IcebergFile] = []
-    for manifest in snapshot.manifests(table.io) if snapshot else ():
-        if manifest.content == ManifestContent.DELETES and manifest.has_added_files() | manifest.has_existing_files():
-            raise NotUnderstood(
-                f"Iceberg table {'.'.join(table.name())} has delete files of another writer (merge-on-read); "
-                "rewrite its data files there, then run again"
-            )
-        if manifest.content == ManifestContent.DATA:
-            files += (entry.data_file for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True))
-    bounds = {name: _bounds(files, table.schema().find_field(name)) for name in key}
-    reader = _Reader(table, [str(local_path(file.file_path)) for file in files])
-    return LiveFiles(
-        [file.file_path for file in files], [file.file_size_in_bytes for file in files], bounds, reader.read
-    )
-
-
-def entries(table: Table, paths: set[str]) -> list[IcebergFile]:
-    """The manifest entries of some live files."""
-    snapshot = table.current_snapshot()
-    return [
-        entry.data_file
-        for manifest in (snapshot.manifests(table.io) if snapshot else ())
-        if manifest.content == ManifestContent.DATA
-        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True)
-        if entry.data_file.file_path in paths
-    ]
-
-
-def _bounds(files: Sequence[IcebergFile], field: NestedField) -> pl.DataFrame:
-    kind, number = field.field_type, field.field_id
-    assert isinstance(kind, PrimitiveType)
-
-    def values(maps: Sequence[Mapping[int, bytes] | None]) -> list[Any]:
-        return [from_bytes(kind, held[number]) if held and number in held else None for held in maps]
-
-    dtype = _polars(kind)
-    low = values([file.lower_bounds for file in files])
-    high = values([file.upper_bounds for file in files])
-    return pl.DataFrame({"low": _series(low, dtype), "high": _series(high, dtype)})
-
-
-def _series(values: list[Any], dtype: pl.DataType) -> pl.Series:
-    """Values as from_bytes gives them: temporal ones are plain numbers."""
-    if dtype.is_temporal():
-        physical = pl.Series(values, dtype=pl.Int32 if dtype == pl.Date else pl.Int64)
-        return (physical * 1000 if dtype == pl.Time else physical).cast(dtype)
-    return pl.Series(values, dtype=dtype, strict=False)
-
-
-def _polars(kind: PrimitiveType) -> pl.DataType:
-    arrow = arrow_type(str(kind))
-    if arrow is None:
-        raise NotUnderstood(f"an Iceberg column of type {kind} is not read")
-    return polars_type(arrow)
-
-
-class _Reader:
-    """Reads live files into the current schema: columns by field id, as old files may bear old names."""
-
-    def __init__(self, table: Table, files: Sequence[str]) -> None:
-        self._ids = {field.name: field.field_id for field in table.schema().fields}
-        self._files = files
-        self._types = {
-            field.name: _polars(field.field_type)
-            for field in table.schema().fields
-            if isinstance(field.field_type, PrimitiveType)
-        }
-
-    def read(self, places: Sequence[int], names: Sequence[str]) -> pl.LazyFrame:
-        groups: dict[tuple[str | None, ...], list[int]] = {}
-        for place in places:
-            stored = self._stored_names(self._files[place])
-            groups.setdefault(tuple(stored.get(self._ids[name]) for name in names), []).append(place)
-        return pl.concat([self._scan(group, names, stored) for stored, group in groups.items()])
-
-    def _stored_names(self, file: str) -> dict[int, str]:
-        schema = pq.read_schema(file)
-        return {
-            int(field.metadata[b"PARQUET:field_id"]): field.name
-            for field in schema
-            if field.metadata and b"PARQUET:field_id" in field.metadata
-        }
-
-    def _scan(self, places: Sequence[int], names: Sequence[str], stored: Sequence[str | None]) -> pl.LazyFrame:
-        files = [self._files[place] for place in places]
-        places_of = pl.LazyFrame({_PATH: files, FILE: pl.Series(places, dtype=pl.UInt32)})
-        scan = pl.scan_parquet(
-            files, include_file_paths=_PATH, glob=False, hive_partitioning=False, extra_columns="ignore"
-        )
-        columns = [
-            pl.lit(None, self._types[name]).alias(name) if held is None else pl.col(held).alias(name)
-            for name, held in zip(names, stored, strict=True)
-        ]
-        rows = scan.select(*columns, _PATH).join(places_of, on=_PATH, how="inner", maintain_order="left")
-        return rows.select(*names, FILE)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 import polars as pl
 
 from cdc_platform.errors import InvalidRow, SchemaConflict
+from cdc_platform.model.change import DELETE
 from cdc_platform.model.projection import polars_type
 from cdc_platform.model.target import TargetSchema
 
@@ -28,17 +29,14 @@ class RowCheck:
     def all(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         return (self.one(frame) for frame in frames)
 
+    def changes(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Rows of an upsert, checked. A deleted one may hold its key alone: it is never written."""
+        deleted = pl.col(OPERATION) == DELETE
+        return pl.concat([self.one(rows.filter(~deleted)), self._typed(rows.filter(deleted))])
+
     def one(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The frame in the schema's column order and types. Raises InvalidRow, SchemaConflict."""
-        if missing := [name for name in self._types if name not in frame.columns]:
-            raise SchemaConflict(f"rows for {self._table} come without its columns {', '.join(missing)}")
-        rows = frame.select(list(self._types))
-        if rows.schema != self._types:
-            try:
-                rows = rows.cast(self._types, strict=True)
-            except pl.exceptions.InvalidOperationError as error:
-                names = ", ".join(name for name, dtype in self._types.items() if frame.schema[name] != dtype)
-                raise InvalidRow(f"a value in {names} does not fit its column's type in {self._table}") from error
+        rows = self._typed(frame)
         for name in self._required:
             if nulls := rows[name].null_count():
                 raise InvalidRow(
@@ -46,3 +44,15 @@ class RowCheck:
                     f"take 'required' off destination.columns.{name}, or mend the rows at the source"
                 )
         return rows
+
+    def _typed(self, frame: pl.DataFrame) -> pl.DataFrame:
+        if missing := [name for name in self._types if name not in frame.columns]:
+            raise SchemaConflict(f"rows for {self._table} come without its columns {', '.join(missing)}")
+        rows = frame.select(list(self._types))
+        if rows.schema == self._types:
+            return rows
+        try:
+            return rows.cast(self._types, strict=True)
+        except pl.exceptions.InvalidOperationError as error:
+            names = ", ".join(name for name, dtype in self._types.items() if frame.schema[name] != dtype)
+            raise InvalidRow(f"a value in {names} does not fit its column's type in {self._table}") from error

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
 import cdc_platform.destinations.copy_on_write
@@ -324,8 +325,9 @@ def test_an_upsert_that_loses_the_race_is_planned_anew(lake: Lake, monkeypatch: 
     destination.upsert(frame(row(2, 2, "UPDATE"), row(51, 2, "UPDATE", note="ours")), at(2))
     assert_holds(lake, row(1), row(2, 2, "UPDATE"), row(51, 2, "UPDATE", note="ours"), row(52))
     assert destination.applied("log") == at(2)
-    live = {file.name for file in lake.data_files()}
-    assert {file.name for file in lake.stored_files() if "_change_data" not in file.parts} >= live
+    # Two appends of theirs, ours of the rows before, and what the last attempt wrote: nothing of the lost ones.
+    data = [file for file in lake.stored_files() if "_change_data" not in file.parts]
+    assert len(data) == 1 + 2 + 1
 
 
 @pytest.mark.parametrize("write", ["append", "upsert"])
@@ -352,6 +354,23 @@ def test_a_refused_commit_is_said_and_leaves_nothing(lake: Lake, monkeypatch: py
     assert destination.applied("log") == at(1)
     assert set(lake.stored_files()) == files
     assert_holds(lake, row(1))
+
+
+@pytest.mark.parametrize("write", ["append", "upsert"])
+def test_a_full_disk_is_said_and_leaves_nothing(lake: Lake, monkeypatch: pytest.MonkeyPatch, write: str) -> None:
+    destination = made(lake)
+    destination.append(frames(row(1)), at(1))
+    files = set(lake.stored_files())
+
+    def full(*arguments: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
+    with pytest.raises(NeedsPerson, match="No space left"):
+        _write(destination, write, row(1, 2))
+    monkeypatch.undo()
+    assert set(lake.stored_files()) == files
+    assert destination.applied("log") == at(1)
 
 
 @pytest.mark.parametrize("write", ["append", "upsert"])
@@ -447,3 +466,17 @@ def test_a_corrupt_table_needs_a_person(lake: Lake) -> None:
     with pytest.raises(NeedsPerson) as caught:
         lake.open(DAILY).applied("log")
     assert "\n" not in str(caught.value)
+
+
+def test_a_broken_data_file_needs_a_person(lake: Lake) -> None:
+    destination = made(lake)
+    destination.append(frames(row(1), row(2)), at(1))
+    for file in lake.data_files():
+        file.write_bytes(b"PAR1 secret PAR1")
+    with pytest.raises(NeedsPerson):
+        list(destination.scan())
+    with pytest.raises(NeedsPerson) as caught:
+        destination.upsert(frame(row(1, 2, "UPDATE")), at(2))
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert destination.applied("log") == at(1)

@@ -125,6 +125,8 @@ def test_a_table_that_asks_more_of_writers_is_left_alone(tmp_path: Path) -> None
     [
         ({"delta.nonsense": "1"}, "nonsense"),
         ({"delta.columnMapping.mode": "id"}, "'name' or left out"),
+        ({"delta.enableDeletionVectors": "true"}, "deletionVectors"),
+        ({"delta.checkpointInterval": "often"}, "whole number"),
     ],
 )
 def test_properties_that_cannot_be(tmp_path: Path, properties: dict[str, str], words: str) -> None:

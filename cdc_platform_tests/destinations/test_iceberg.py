@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.manifest import DataFileContent, ManifestContent, ManifestEntry, ManifestEntryStatus, ManifestWriterV2
@@ -226,3 +227,12 @@ def test_metrics_as_the_properties_ask(lake: IcebergLake) -> None:
     assert ids["blob"] not in task.file.value_counts
     assert task.file.nan_value_counts[ids["ratio"]] == 1
     assert ids["ratio"] not in task.file.lower_bounds
+
+
+def test_writing_as_the_properties_ask(lake: IcebergLake, tmp_path: Path) -> None:
+    properties = {"write.data.path": f"{tmp_path}/elsewhere", "write.parquet.compression-codec": "gzip"}
+    _made(lake, layout(["day(updated)"], properties=properties)).append(frames(row(1)), at(1))
+    (file,) = lake.data_files()
+    assert file.is_relative_to(tmp_path / "elsewhere")
+    assert pq.read_metadata(file).row_group(0).column(0).compression == "GZIP"
+    assert lake.readers(["id"])["duckdb"]["id"].to_list() == [1]
