@@ -3,6 +3,7 @@
     servers                           both, in a CDC_HOME of the session's own
     postgres, mysql                   the address and login of each
     postgres_database, mysql_database a new, empty database for one test; its slots are dropped with it
+    empty_world, world                the shipped pipelines on such databases, empty or with a small demo
 
 Area-specific fixtures belong in the area's own conftest.
 """
@@ -26,15 +27,18 @@ from filelock import FileLock
 from psycopg2 import errors, sql
 
 from cdc_platform.config.settings import PACKAGE, Settings
+from cdc_platform.mock_data.seed import seed
 from cdc_platform.servers.embedded import silent, up
 from cdc_platform.servers.mariadb import MariaDB
 from cdc_platform.servers.state import ServerState
+from cdc_platform_tests.world import SMALL, World, address
 
 # Runs beside the tests until their end of the pipe closes, which also happens when they are killed.
 _GUARD = """
 import shutil, sys
 from pathlib import Path
 from cdc_platform.config.settings import Settings
+from cdc_platform.mock_data.seed import seed
 from cdc_platform.servers.embedded import down
 sys.stdin.read()
 home = Path(sys.argv[1])
@@ -155,3 +159,14 @@ def _end_connections(connection: pymysql.connections.Connection[pymysql.cursors.
             except pymysql.err.OperationalError as error:
                 if error.args[0] != 1094:  # ended by itself
                     raise
+
+
+@pytest.fixture
+def empty_world(tmp_path: Path, postgres_database: ServerState, mysql_database: ServerState) -> World:
+    return World(tmp_path / "home", postgres_database, mysql_database)
+
+
+@pytest.fixture
+def world(empty_world: World) -> World:
+    seed(address(empty_world.postgres), address(empty_world.mysql), SMALL, 1)
+    return empty_world

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 from typing import Any
 
@@ -24,7 +25,8 @@ def dump_bytes(at: Address, position: str) -> int:
     cursor.execute("set @master_binlog_checksum = 'NONE', @mariadb_slave_capability = 4")
     payload = struct.pack("<IHI", int(offset), _NON_BLOCK, 4_000_000_001) + file.encode()
     connection._execute_command(COM_BINLOG_DUMP, payload)  # type: ignore[attr-defined]
-    sock, total, tail = connection._sock, 0, b""  # type: ignore[attr-defined]
+    total, tail = 0, b""
+    sock: socket.socket = connection._sock  # type: ignore[attr-defined]
     buffer = bytearray(_CHUNK)
     while True:
         count = sock.recv_into(buffer)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cdc_platform_tests.engine.test_end_to_end import one_pipeline
-from cdc_platform_tests.engine.world import World
+from cdc_platform_tests.world import World
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from deltalake import DeltaTable
 
 from cdc_platform.quality.results import SCHEMA
 from cdc_platform_tests.engine.test_end_to_end import one_pipeline, workload
-from cdc_platform_tests.engine.world import World
+from cdc_platform_tests.world import World
 
 
 def statuses(world: World, pipeline: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ import subprocess
 
 from cdc_platform.change_log.log import ChangeLog
 from cdc_platform_tests.engine.test_end_to_end import assert_lake_is_source, workload
-from cdc_platform_tests.engine.world import World
+from cdc_platform_tests.world import World
 
 ROUNDS = 8
 

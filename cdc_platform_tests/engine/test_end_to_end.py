@@ -15,8 +15,7 @@ from cdc_platform.change_log.log import ChangeLog
 from cdc_platform.errors import ConfigError, Gap
 from cdc_platform.mock_data.simulate import simulate
 from cdc_platform_tests import readers
-from cdc_platform_tests.engine.conftest import address
-from cdc_platform_tests.engine.world import World, assert_same, latest
+from cdc_platform_tests.world import World, address, assert_same, latest
 
 CUSTOMERS = (
     "customer_id email first_name last_name phone address_line1 city state postal_code country registration_date "
@@ -270,9 +269,7 @@ def test_change_logs_and_destinations_are_what_the_data_model_says(world: World)
     assert configuration["delta.enableChangeDataFeed"] == "true"
     assert configuration["delta.columnMapping.mode"] == "name"
     path = world.home / "lake" / "deltalake" / "customers_cdc"
-    described = dict(
-        readers.duckdb_delta(path, "select column_name, column_type from (describe it)").rows()
-    )
+    described = dict(readers.duckdb_delta(path, "select column_name, column_type from (describe it)").rows())
     types = [described[name] for name in (*CUSTOMERS, "_cdc_operation", "_cdc_timestamp", "_cdc_source_lsn")]
     timestamps = ["TIMESTAMP WITH TIME ZONE"] * 2
     expected = ["BIGINT", *["VARCHAR"] * 9, *timestamps, "BOOLEAN", "VARCHAR", "DECIMAL(12,2)"]

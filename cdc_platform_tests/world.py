@@ -26,10 +26,18 @@ from cdc_platform.config.load import Pipeline, load_pipelines, select
 from cdc_platform.config.settings import PACKAGE, Settings
 from cdc_platform.engine.check import check
 from cdc_platform.engine.run import PipelineRun, run
+from cdc_platform.mock_data.endpoint import Address
+from cdc_platform.mock_data.seed import Sizes
 from cdc_platform.quality.checks import Verdict
 from cdc_platform.servers.state import ServerState
 
 TIMEOUT_SECONDS = 120
+SMALL = Sizes(customers=300, orders=500, products=200, inventory=300, evolution=50)
+
+
+def address(server: ServerState) -> Address:
+    """Where a server is, as the mock data wants it."""
+    return Address(server.host, server.port, server.database, server.user, server.password)
 
 
 @dataclass

@@ -1,0 +1,62 @@
+"""What the documents say and what the code has are the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+import typer.main
+
+from cdc_platform.cli.main import app
+from cdc_platform.config.pipeline import (
+    ColumnConfig,
+    DestinationConfig,
+    Observability,
+    PipelineConfig,
+    QualityCheck,
+    SourceConfig,
+    TableConfig,
+)
+from cdc_platform.config.settings import PACKAGE
+
+ROOT = PACKAGE.parent
+README = (ROOT / "README.md").read_text()
+PIPELINES = (ROOT / "docs" / "pipelines.md").read_text()
+
+
+def commands() -> dict[str, typer.core.TyperCommand]:
+    group = typer.main.get_command(app)
+    assert isinstance(group, typer.core.TyperGroup)
+    return {name: command for name, command in group.commands.items() if not command.hidden}  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_every_command_is_in_the_readme_and_prints_json(name: str) -> None:
+    assert f"`cdc {name}" in README
+    assert any("--json" in option.opts for option in commands()[name].params)
+
+
+def test_the_readme_names_no_command_that_is_not_there() -> None:
+    assert set(re.findall(r"`cdc ([a-z]+)", README)) <= set(commands())
+
+
+@pytest.mark.parametrize(
+    "config",
+    [PipelineConfig, SourceConfig, TableConfig, DestinationConfig, ColumnConfig, QualityCheck, Observability],
+)
+def test_every_key_is_documented(config: type) -> None:
+    for field in dataclasses.fields(config):
+        assert field.name in PIPELINES, f"{config.__name__}.{field.name}"
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for document in (ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("infra/*.md"), ROOT / "CONTRIBUTING.md"):
+        for target in re.findall(r"\]\(([^)#]+)", document.read_text()):
+            if not target.startswith("http"):
+                assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_every_make_target_of_the_readme_is_there() -> None:
+    targets = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"make ([a-z]+)", README)) <= targets
