@@ -22,7 +22,6 @@ from datetime import UTC, datetime
 import polars as pl
 
 from cdc_platform.change_log.log import ChangeLog
-from cdc_platform.engine.ahead import read_ahead
 from cdc_platform.engine.feeds import Feed
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.engine.progress import Progress, silent
@@ -31,6 +30,7 @@ from cdc_platform.model.change import Captured, ChangeBatch
 from cdc_platform.model.event import Origin, events
 from cdc_platform.model.position import Position, parse_binlog
 from cdc_platform.model.schema import TableName, TableSchema
+from cdc_platform.sources.ahead import ahead
 from cdc_platform.sources.source import Snapshot
 
 IDLE_BYTES = 64 << 20
@@ -115,7 +115,7 @@ def _snapshot_events(
     snapshot: Snapshot, table: TableName, origin: Origin, done: Capture, progress: Progress
 ) -> Iterator[pl.DataFrame]:
     total, read = snapshot.count(table), 0
-    for batch in read_ahead(snapshot.read(table)):
+    for batch in ahead(snapshot.read(table)):
         read += len(batch)
         progress(f"snapshot {table.name}", read, total)
         yield events(batch, origin, _SCHEMA_VERSION, datetime.now(UTC), snapshot=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Generator, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -21,6 +20,7 @@ import psycopg2.extras
 import pyarrow as pa
 
 from cdc_platform.errors import CdcError, ConfigError, Gap, NeedsPerson, Unavailable
+from cdc_platform.sources.ahead import ahead
 
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
@@ -191,12 +191,7 @@ def read_ahead(cursor: adbc_driver_postgresql.dbapi.Cursor) -> Generator[pa.Reco
     """The result's batches; the next one is fetched while the caller is busy with this one."""
     cursor.fetch_record_batch()  # fails where there is no result
     # That method unwraps the driver's reader, and with it goes the SQLSTATE of errors that come while reading.
-    batches = iter(cursor._results.reader)
-    with ThreadPoolExecutor(1, "read_ahead") as thread:
-        coming = thread.submit(next, batches, None)
-        while (batch := coming.result()) is not None:
-            coming = thread.submit(next, batches, None)
-            yield batch
+    return ahead(iter(cursor._results.reader))
 
 
 def identifier(name: str) -> str:

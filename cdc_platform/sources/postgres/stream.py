@@ -28,6 +28,7 @@ from cdc_platform.errors import CdcError, NotUnderstood, Unavailable
 from cdc_platform.model.change import Captured, ChangeBatch
 from cdc_platform.model.position import Position, format_lsn
 from cdc_platform.model.schema import Column, TableName, TableSchema
+from cdc_platform.sources.ahead import ahead
 from cdc_platform.sources.postgres.batches import stream_batch
 from cdc_platform.sources.postgres.catalogue import CatalogueTable, Session, read_types, type_names
 from cdc_platform.sources.postgres.connection import PostgresConnection, identifier, literal, read_ahead
@@ -48,7 +49,7 @@ class Pace:
     """
 
     changes: int = 500_000
-    stretch_changes: int = 200_000
+    stretch_changes: int = 100_000
     stretch_bytes: int = 128 << 20
     batch_bytes: int = 16 << 20
 
@@ -91,32 +92,32 @@ class Stream:
                 if confirmed != mark:
                     mark, given = confirmed, 0
                 messages = self._messages(arrow, bound, limit := given + self.pace.changes)
-                done, given = yield from self._peek(messages, done, until, limit)
+                peek = _Peek(limit, done)
+                # The server is not asked again before the last stretch has been taken, and perhaps acknowledged.
+                with closing(self._stretches(messages, peek, until)) as stretches:
+                    yield from ahead(stretches)
+                done, given = peek.reached, peek.given
         if done < until:  # no table is left
             yield Captured((), until)
 
-    def _peek(
-        self, peeked: Iterator[Messages], done: Position, until: Position, limit: int
-    ) -> Generator[Captured, None, tuple[Position, int]]:
-        """Stretches of one peek; returns the bound that it reached, and how many messages it gave."""
-        state, stretch, given = State(), _Stretch(), 0
+    def _stretches(self, peeked: Iterator[Messages], peek: _Peek, until: Position) -> Generator[Captured, None, None]:
+        """Stretches of one peek; `peek` holds the bound that was reached, and how many messages there were."""
+        state, stretch, done = State(), _Stretch(), peek.reached
         for messages in peeked:
-            given += len(messages)
+            peek.given += len(messages)
             decoded = decode(messages, state, self._followed, done, until)
             state = decoded.state
             self._take(decoded, stretch)
             stretch.bytes += len(messages.buffer) if decoded.rows else 0
-            upto = min(decoded.upto or done, until)
+            stretch.upto = min(decoded.upto or done, until)
             full = stretch.changes >= self.pace.stretch_changes or stretch.bytes >= self.pace.stretch_bytes
-            stretch.upto = upto
-            if full and upto > done:
-                done = upto
-                yield stretch.captured(upto)
+            if full and stretch.upto > done:
+                done = stretch.upto
+                yield stretch.captured(done)
                 stretch = _Stretch()
-        reached = until if given < limit else max(stretch.upto or done, done)
-        if reached > done:
-            yield stretch.captured(reached)
-        return reached, given
+        peek.reached = until if peek.given < peek.limit else max(stretch.upto or done, done)
+        if peek.reached > done:
+            yield stretch.captured(peek.reached)
 
     def _messages(self, arrow: Any, bound: int, limit: int) -> Iterator[Messages]:
         """Record batches of what the slot holds up to the LSN `bound`, some `limit` messages."""
@@ -169,6 +170,15 @@ class Stream:
                 known = _table_schema(self.session, relation, self.tables[relation.table].schema)
             self._schemas[relation] = known
         return known
+
+
+@dataclass(slots=True)
+class _Peek:
+    """One question to the server: how many messages it may give and gave, and the bound up to which they are out."""
+
+    limit: int
+    reached: Position
+    given: int = 0
 
 
 @dataclass(slots=True)
