@@ -33,7 +33,6 @@ CHANGE_FEED: Final = "delta.enableChangeDataFeed"
 _PHYSICAL: Final = "delta.columnMapping.physicalName"
 _ID: Final = "delta.columnMapping.id"
 _MAX_ID: Final = "delta.columnMapping.maxColumnId"
-_CHANGE_FEED_VERSION: Final = 4  # the writer version that stood for the feed before there were features
 _GENERATION: Final = "delta.generationExpression"
 
 _UNMAPPABLE: Final = frozenset(" ,;{}()\n\t=")
@@ -208,8 +207,6 @@ def _widened(table: DeltaTable, wanted: Mapping[str, Any]) -> dict[str, Any] | N
         higher = wanted["minWriterVersion"] > have.min_writer_version
         return dict(wanted) if higher or wanted["minReaderVersion"] > have.min_reader_version else None
     writer = set(have.writer_features) | set(wanted.get("writerFeatures", ()))
-    if wanted["minWriterVersion"] >= _CHANGE_FEED_VERSION:
-        writer.add("changeDataFeed")
     reader = set(have.reader_features or ()) | set(wanted.get("readerFeatures", ()))
     if writer == set(have.writer_features) and reader == set(have.reader_features or ()):
         return None

@@ -273,7 +273,7 @@ def test_a_table_of_another_shape_is_a_conflict(
 
 
 def test_properties_of_the_pipeline_reach_an_existing_table(lake: Lake) -> None:
-    made(lake)
+    made(lake).append(frames(row(1)), at(1))
     name = "delta.logRetentionDuration" if lake.format == "deltalake" else "write.metadata.previous-versions-max"
     value = "interval 7 days" if lake.format == "deltalake" else "7"
     changed = lake.open(layout(["day(updated)"], properties={name: value}))
@@ -281,6 +281,8 @@ def test_properties_of_the_pipeline_reach_an_existing_table(lake: Lake) -> None:
     version = changed.table_version()
     changed.ensure(SCHEMA)
     assert changed.table_version() == version
+    changed.upsert(frame(row(1, 2, "UPDATE"), row(2, 2)), at(2))
+    assert_holds(lake, row(1, 2, "UPDATE"), row(2, 2))
 
 
 def test_a_partition_column_that_is_not_there(lake: Lake) -> None:
