@@ -20,6 +20,7 @@ import datetime as dt
 import socket
 import struct
 import threading
+import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from decimal import Decimal
@@ -37,7 +38,7 @@ from cdc_platform.model.change import Captured
 from cdc_platform.model.position import ORIGIN, Position
 from cdc_platform.model.schema import TableName
 from cdc_platform.sources.mysql.batches import Bounds
-from cdc_platform.sources.mysql.binlog import TABLE_MAP, BadEvent, read_headers
+from cdc_platform.sources.mysql.binlog import MARIADB_GTID, ROTATE, TABLE_MAP, BadEvent, read_headers
 from cdc_platform.sources.mysql.catalogue import Catalogue, Table
 from cdc_platform.sources.mysql.connection import MySQLConnection, Session
 from cdc_platform.sources.mysql.follow import Follower
@@ -232,6 +233,29 @@ def test_images_that_do_not_end_where_their_event_does() -> None:
     huge = np.frombuffer(bytes(16) + b"\0\1\0\0\0\0\xff\xff\xff\xff" + bytes(16), np.uint8)
     with pytest.raises(BadEvent):
         find_images(RowEvents(huge, np.array([16]), np.array([26]), np.array([0])), columns)
+
+
+def test_offsets_beyond_four_gigabytes() -> None:
+    """Headers hold an event's end modulo 2**32; a transaction can make a file larger than that."""
+    payloads = recorded("mariadb_10_11")
+    first = next(index for index, payload in enumerate(payloads) if payload[5] == MARIADB_GTID)
+    shift = 2**32 - 1500  # the log then wraps in the middle of the transactions
+    start = STARTS["mariadb_10_11"] + shift
+    shifted = []
+    for index, payload in enumerate(payloads):
+        (end,) = struct.unpack_from("<I", payload, 14)
+        second_file = index > first and any(p[5] == ROTATE for p in payloads[first:index])
+        real = end and index >= first and not second_file
+        shifted.append(payload[:14] + struct.pack("<I", (end + shift) % 2**32) + payload[18:] if real else payload)
+    rotation = payloads[0][1:20] + struct.pack("<Q", start % 2**36) + payloads[0][28:-4]
+    shifted[0] = b"\0" + rotation + struct.pack("<I", zlib.crc32(rotation))
+    plain = events(follow(payloads, STARTS["mariadb_10_11"], {GOODS}), GOODS)
+    moved = events(follow(shifted, start, {GOODS}), GOODS)
+    in_first = plain["at"] < (65 << 36)
+    assert in_first.sum() == 5
+    assert (moved["at"] - plain["at"]).filter(in_first).unique().to_list() == [shift]
+    assert moved["at"].max() == plain["at"].max()
+    assert moved["after"].equals(plain["after"])
 
 
 @pytest.mark.parametrize("size", [0, 1, 0xFFFFFE, 0xFFFFFF, 0x1000000, 2 * 0xFFFFFF, 2 * 0xFFFFFF + 7])

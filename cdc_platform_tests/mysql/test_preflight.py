@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, Unavailable
+from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, NotUnderstood, Unavailable
 from cdc_platform.sources.mysql.connection import MySQLConnection, server_error
 from cdc_platform.sources.mysql.source import MySQLSource
 from cdc_platform_tests.mysql.conftest import Database
@@ -95,6 +95,12 @@ def test_a_missing_table_names_near_ones(prepared: Database) -> None:
         prepared.source().schemas([prepared.table("custmers")])
     with pytest.raises(ConfigError, match="is a view"):
         prepared.source().schemas([prepared.table("seen")])
+    if prepared.mariadb:
+        prepared.run("create sequence numbers", "create table old (id int) with system versioning")
+        with pytest.raises(ConfigError, match="is a sequence"):
+            prepared.source().schemas([prepared.table("numbers")])
+        with pytest.raises(NotUnderstood, match="keeps its rows' history"):
+            prepared.source().schemas([prepared.table("old")])
 
 
 def test_engines_without_transactions(prepared: Database) -> None:

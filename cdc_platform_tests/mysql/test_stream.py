@@ -10,9 +10,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from cdc_platform.errors import Gap
+from cdc_platform.errors import Gap, Unavailable
 from cdc_platform.model.change import Captured
 from cdc_platform.model.position import Position, binlog_at, binlog_parts
+from cdc_platform.sources.mysql import source as sources
 from cdc_platform_tests.mysql.conftest import Database, events
 
 Row = tuple[Any, ...]
@@ -248,6 +249,56 @@ def test_odd_names(database: Database) -> None:
         (taken,) = snapshot.read(table)
         assert snapshot.count(table) == 1
     assert taken.frame["after"].to_list() == frame["after"].to_list() == [{"sélect": 1, "a`b %s": "x", "—": 2}]
+
+
+def test_generated_columns_and_partitions(database: Database) -> None:
+    database.run(
+        "create table g (id int primary key, v varchar(20), twice int generated always as (id * 2) stored,"
+        " loud varchar(30) generated always as (concat(v, '!')) virtual, seen int default 5 invisible)"
+        " partition by hash (id) partitions 3"
+    )
+    start = database.source().head()
+    database.run(
+        "insert into g (id, v) values (1, 'a'), (2, null)", "update g set v = 'b', id = id + 10", "delete from g"
+    )
+    frame = events(database.changes("g", start=start), database.table("g"))
+    first = [
+        {"id": 1, "v": "a", "twice": 2, "loud": "a!", "seen": 5},
+        {"id": 2, "v": None, "twice": 4, "loud": None, "seen": 5},
+    ]
+    second = [{"id": i, "v": "b", "twice": 2 * i, "loud": "b!", "seen": 5} for i in (11, 12)]
+    by_operation = frame.sort("operation", pl.coalesce("before", "after").struct.field("id"))
+    assert by_operation["before"].to_list() == [None, None, *first, *second]
+    assert by_operation["after"].to_list() == [*first, *second, None, None]
+
+
+@pytest.mark.parametrize("checksum", ["NONE", "CRC32"])
+def test_checksums_may_come_and_go(two_tables: Database, checksum: str) -> None:
+    ((before,),) = two_tables.query("select @@global.binlog_checksum")
+    start = two_tables.source().head()
+    two_tables.run("insert into a values (1, 'before')", f"set global binlog_checksum = {checksum}")
+    try:
+        two_tables.run("insert into a values (2, 'during')")
+        middle = two_tables.source().head()
+        assert len(flat(two_tables.changes("a", start=start))) == 2
+    finally:
+        two_tables.run(f"set global binlog_checksum = {before}")
+    two_tables.run("insert into a values (3, 'after')")
+    assert len(flat(two_tables.changes("a", start=start))) == 3
+    assert len(flat(two_tables.changes("a", start=middle))) == 1
+
+
+def test_a_bound_that_the_log_does_not_reach_can_be_tried_again(
+    two_tables: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "_CATCH_UP_SECONDS", 0.2)
+    start = two_tables.source().head()
+    two_tables.run("insert into a values (1, 'x')")
+    end = two_tables.source().head()
+    stretches = two_tables.source().changes([two_tables.table("a")], start, Position(end.at + 500))
+    assert len(flat([next(stretches)])) == 1
+    with pytest.raises(Unavailable, match="run again"):
+        next(stretches)
 
 
 def test_nothing_new_is_one_empty_stretch(two_tables: Database) -> None:

@@ -19,13 +19,10 @@ from cdc_platform.sources.mysql.values import Codepage
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table as it is now: `types[i]` belongs to `schema.columns[i]`. `virtual` names columns that are computed
-    when read, `engine` is the storage engine.
-    """
+    """A table as it is now: `types[i]` belongs to `schema.columns[i]`; `engine` keeps its rows."""
 
     schema: TableSchema
     types: tuple[MySQLType, ...]
-    virtual: tuple[str, ...]
     engine: str
 
 
@@ -99,8 +96,10 @@ class Catalogue:
         for name in names:
             if name not in engines:
                 raise self._missing(name)
-            if "VIEW" in engines[name][0]:
-                raise ConfigError(f"{name} is a view; only tables have changes to capture")
+            if engines[name][0] == "SYSTEM VERSIONED":
+                raise NotUnderstood(f"{name} keeps its rows' history, which is not understood; leave the table out")
+            if engines[name][0] != "BASE TABLE":
+                raise ConfigError(f"{name} is a {engines[name][0].lower()}; only tables can be captured")
         keys = ask.rows(
             "select table_schema, table_name, column_name from information_schema.statistics"
             f" where index_name = 'PRIMARY' and (table_schema, table_name) in ({places})"
@@ -108,7 +107,7 @@ class Catalogue:
             wanted,
         )
         columns = ask.rows(
-            "select table_schema, table_name, column_name, is_nullable, extra, data_type, column_type,"
+            "select table_schema, table_name, column_name, is_nullable, data_type, column_type,"
             " character_maximum_length, character_octet_length, numeric_precision, numeric_scale,"
             " datetime_precision, character_set_name from information_schema.columns"
             f" where (table_schema, table_name) in ({places}) order by table_schema, table_name, ordinal_position",
@@ -140,8 +139,8 @@ class Catalogue:
 
 
 def _table(name: TableName, rows: Sequence[Sequence[object]], key: tuple[str, ...], engine: str) -> Table:
-    columns, types, virtual = [], [], []
-    for column, nullable, extra, data_type, column_type, *sizes, charset in rows:
+    columns, types = [], []
+    for column, nullable, data_type, column_type, *sizes, charset in rows:
         characters, octets, precision, scale, fraction = (None if size is None else int(str(size)) for size in sizes)
         declared = Declared(
             str(data_type), str(column_type), characters, octets, precision, scale, fraction,
@@ -155,9 +154,7 @@ def _table(name: TableName, rows: Sequence[Sequence[object]], key: tuple[str, ..
             ) from error
         columns.append(Column(str(column), kind.arrow, nullable == "YES", kind.declared))
         types.append(kind)
-        if "VIRTUAL" in str(extra):
-            virtual.append(str(column))
-    return Table(TableSchema(name, tuple(columns), key), tuple(types), tuple(virtual), engine)
+    return Table(TableSchema(name, tuple(columns), key), tuple(types), engine)
 
 
 def quoted(table: TableName) -> str:

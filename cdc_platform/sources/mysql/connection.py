@@ -105,7 +105,9 @@ def _context(mode: str | None) -> ssl.SSLContext | None:
 
 def raw_socket(connection: Connection[Any]) -> socket:
     """The socket under a connection, for those who read packets themselves; PyMySQL has no public name for it."""
-    return cast("socket", vars(connection)["_sock"])
+    found = cast("socket", vars(connection)["_sock"])
+    found.settimeout(_SILENCE_SECONDS)
+    return found
 
 
 @dataclass(slots=True)

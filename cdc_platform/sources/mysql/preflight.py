@@ -59,11 +59,6 @@ def check_tables(session: Session, catalogue: Catalogue, tables: Iterable[Table]
                 f"{name} is kept by {table.engine}, which has no consistent snapshots;"
                 f" run: alter table {quoted(name)} engine=InnoDB"
             )
-        if table.virtual:
-            raise NotUnderstood(
-                f"{name}, column {table.virtual[0]}: virtual columns are not understood;"
-                " make it stored or leave the table out"
-            )
         for column, kind in zip(table.schema.columns, table.types, strict=True):
             if kind.base in STRINGS and kind.charset not in UTF8 and catalogue.codepage(kind.charset) is None:
                 raise NotUnderstood(

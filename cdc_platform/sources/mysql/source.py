@@ -7,7 +7,10 @@ begins, so (place, row in the event) orders all changes and never changes. A sna
 binlog ended when it began. `changes` delivers exactly what begins in [start, until).
 
 The server keeps its binlog as long as it is told to (`binlog_expire_logs_seconds`), whoever reads it: acknowledging
-does nothing, and a reader that comes too late meets a Gap. Layer: sources.
+does nothing, and a reader that comes too late meets a Gap.
+
+What no reader of the binlog can know, because it is not in there: changes of sessions with sql_log_bin=0, and rows
+that a foreign key's ON DELETE or ON UPDATE action changes (MariaDB, and MySQL before 9.6). Layer: sources.
 """
 
 from __future__ import annotations
@@ -40,15 +43,16 @@ _WIDE_OFFSET = 1 << 32  # dumps begin at offsets of 32 bits
 class MySQLSource:
     """One server. Connects on first use; every method raises from the tree in `errors` only.
 
-    `server_id` is what the server knows this reader by, which must differ from that of every other replica; a random
-    one from the upper half of the range unless given. `stretch_bytes` bounds what is in memory at once.
+    `server_id` is what the server knows this reader by, which must differ from that of every other replica and allows
+    one reading at a time; random ones from the upper half of the range unless given. `stretch_bytes` bounds what is
+    in memory at once.
     """
 
     def __init__(
         self, connection: MySQLConnection, server_id: int | None = None, *, stretch_bytes: int = STRETCH_BYTES
     ) -> None:
         self._target = connection
-        self._server_id = server_id or random.SystemRandom().randrange(1 << 31, (1 << 32) - 1)
+        self._server_id = server_id
         self._stretch_bytes = stretch_bytes
         self._session: Session | None = None
         self._server: Server | None = None
@@ -147,7 +151,7 @@ class MySQLSource:
     def _stretches(self, base: str, start: int) -> Generator[Stretch]:
         with session(self._target) as opened:
             prepare_dump(opened, self._described().mariadb)
-            yield from read_log(opened, self._server_id, base, start, self._stretch_bytes)
+            yield from read_log(opened, self._server_id or _random_server_id(), base, start, self._stretch_bytes)
 
     def _opened(self) -> Session:
         """The session for questions; made anew when the server closed it."""
@@ -170,6 +174,11 @@ class MySQLSource:
 
     def _base_name(self) -> str:
         return self._base or self._head().base
+
+
+def _random_server_id() -> int:
+    """Another one for each reading: a server ends the dump of a reader whose number comes back."""
+    return random.SystemRandom().randrange(1 << 31, (1 << 32) - 1)
 
 
 def _wait_for_log(deadline: float, until: str) -> None:
