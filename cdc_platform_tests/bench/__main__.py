@@ -13,7 +13,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -29,7 +31,8 @@ from cdc_platform_tests.bench import work
 from cdc_platform_tests.bench.measure import Step, measure
 from cdc_platform_tests.conftest import temporary_home
 
-console = Console()
+# Wide enough for the table where there is no terminal.
+console = Console(width=None if sys.stdout.isatty() else 140)
 
 
 def main() -> None:
@@ -46,10 +49,15 @@ def main() -> None:
 def bench(settings: Settings, postgres: ServerState, mysql: ServerState, rows: int, changes: int) -> list[Step]:
     steps: list[Step] = []
 
-    def add(name: str, function: object, *arguments: object, limit: str | None = None) -> None:
-        step = measure(name, function, *arguments, limit=limit)  # type: ignore[arg-type]
+    def add(name: str, function: Callable[..., int], *arguments: object, limit: str | None = None) -> None:
+        step = measure(name, function, *arguments, limit=limit)
         console.print(f"  {step.name}: {step.rows:,} rows in {step.seconds:.2f} s", style="dim")
-        steps.append(step)
+        # A step that is measured again, around another one, counts with the mean: machines are noisy.
+        again = next((n for n, earlier in enumerate(steps) if earlier.name == name), None)
+        if again is None:
+            steps.append(step)
+        else:
+            steps[again] = steps[again].mean(step)
 
     at = work.Places(settings.home, PACKAGE / "pipelines", _address(postgres), _address(mysql))
     console.print(f"seeding {rows:,} customers and {rows:,} products")
@@ -57,6 +65,7 @@ def bench(settings: Settings, postgres: ServerState, mysql: ServerState, rows: i
 
     add("postgres: COPY to /dev/null", work.postgres_copy, at)
     add("postgres: snapshot, decoded", work.snapshot, at, "postgres", limit="postgres: COPY to /dev/null")
+    add("postgres: COPY to /dev/null", work.postgres_copy, at)
     add("postgres: snapshot into change log", work.capture, at, "postgres", limit="postgres: COPY to /dev/null")
     add("mysql: snapshot, decoded", work.snapshot, at, "mysql")
     add("mysql: snapshot into change log", work.capture, at, "mysql")
@@ -68,6 +77,7 @@ def bench(settings: Settings, postgres: ServerState, mysql: ServerState, rows: i
     churn_products(at.mysql, changes, 1)
     add("postgres: server decodes", work.server_decodes, at)
     add("postgres: changes, decoded", work.changes, at, "postgres", limit="postgres: server decodes")
+    add("postgres: server decodes", work.server_decodes, at)
     add("postgres: changes into change log", work.capture, at, "postgres", limit="postgres: server decodes")
     add("mysql: raw dump", work.raw_dump, at, changes)
     add("mysql: changes, decoded", work.changes, at, "mysql", limit="mysql: raw dump")

@@ -6,7 +6,7 @@ import multiprocessing
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -27,6 +27,15 @@ class Step:
     @property
     def rate(self) -> float:
         return self.rows / self.seconds
+
+    def mean(self, other: Step) -> Step:
+        """This step measured twice."""
+        return replace(
+            self,
+            seconds=(self.seconds + other.seconds) / 2,
+            cpu_seconds=(self.cpu_seconds + other.cpu_seconds) / 2,
+            peak_mb=max(self.peak_mb, other.peak_mb),
+        )
 
 
 def measure(name: str, work: Callable[..., int], *arguments: Any, limit: str | None = None) -> Step:
