@@ -10,7 +10,7 @@ import pytest
 
 from cdc_platform.defs.build import build
 from cdc_platform.servers.state import ServerState
-from cdc_platform_tests.engine.world import World
+from cdc_platform_tests.world import World
 
 
 def pipeline(name: str, system: str, destination: str) -> str:

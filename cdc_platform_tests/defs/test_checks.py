@@ -17,7 +17,7 @@ from cdc_platform.defs.checks import check_result
 from cdc_platform.defs.tables import facts, table_resource
 from cdc_platform.quality.checks import checksum_impossible
 from cdc_platform_tests.defs.runs import execute, failures
-from cdc_platform_tests.engine.world import World
+from cdc_platform_tests.world import World
 
 TABLES = ("deltalake/items_cdc", "iceberg/notes_cdc", "iceberg/things_cdc", "deltalake/parts_cdc")
 KINDS = ("row_count", "checksum", "lag", "schema")

@@ -18,7 +18,7 @@ from cdc_platform.engine.memory import recall
 from cdc_platform.engine.progress import Progress
 from cdc_platform.errors import CdcError, ConfigError, Gap, Unavailable
 from cdc_platform_tests.defs.runs import everything_said, execute, failures, materialised
-from cdc_platform_tests.engine.world import World
+from cdc_platform_tests.world import World
 
 LOGS = {"change_log/postgres/items", "change_log/postgres/notes", "change_log/mysql/things", "change_log/mysql/parts"}
 TABLES = {"deltalake/items_cdc", "iceberg/notes_cdc", "iceberg/things_cdc", "deltalake/parts_cdc"}

@@ -17,7 +17,7 @@ from cdc_platform.defs.pending import Seen
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.model.position import Position
 from cdc_platform_tests.defs.runs import materialised, only
-from cdc_platform_tests.engine.world import World
+from cdc_platform_tests.world import World
 
 
 @dataclass

@@ -13,7 +13,7 @@ from cdc_platform.config.settings import PACKAGE
 from cdc_platform.defs.build import build
 from cdc_platform.defs.tables import facts
 from cdc_platform_tests.defs.runs import execute, materialised
-from cdc_platform_tests.engine.world import World
+from cdc_platform_tests.world import World
 
 DOCUMENT = PACKAGE.parent / "docs" / "dagster.md"
 
