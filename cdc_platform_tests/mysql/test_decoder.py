@@ -38,7 +38,7 @@ from cdc_platform.model.change import Captured
 from cdc_platform.model.position import ORIGIN, Position
 from cdc_platform.model.schema import TableName
 from cdc_platform.sources.mysql.batches import Bounds
-from cdc_platform.sources.mysql.binlog import MARIADB_GTID, ROTATE, TABLE_MAP, BadEvent, read_headers
+from cdc_platform.sources.mysql.binlog import DELETE_V1, MARIADB_GTID, ROTATE, TABLE_MAP, BadEvent, read_headers
 from cdc_platform.sources.mysql.catalogue import Catalogue, Table
 from cdc_platform.sources.mysql.connection import MySQLConnection, Session
 from cdc_platform.sources.mysql.follow import Follower
@@ -203,9 +203,13 @@ def test_damaged_dumps_end_in_the_error_tree(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "words"),
-    [(40, "binlog_transaction_compression"), (39, "binlog_row_value_options"), (165, "log_bin_compress"),
-     (26, "changes were lost"), (99, "type 99 is unknown")],
-)  # fmt: skip
+    [
+        (40, "binlog_transaction_compression"),
+        (165, "log_bin_compress"),
+        (26, "changes were lost"),
+        (99, "type 99 is unknown"),
+    ],
+)
 def test_events_that_nobody_may_pass_over(kind: int, words: str) -> None:
     payloads = recorded("mariadb_10_11")
     last = bytearray(payloads[-2])
@@ -214,6 +218,19 @@ def test_events_that_nobody_may_pass_over(kind: int, words: str) -> None:
         follow([*payloads[:-2], bytes(last), payloads[-1]], STARTS["mariadb_10_11"], {GOODS})
     last[18] |= 0x80  # says that readers may ignore it
     assert follow([*payloads[:-2], bytes(last), payloads[-1]], STARTS["mariadb_10_11"], {GOODS})
+
+
+@pytest.mark.parametrize(("kind", "words"), [(39, "binlog_row_value_options"), (168, "log_bin_compress")])
+def test_row_events_that_are_not_understood(kind: int, words: str) -> None:
+    """They stop the table that they belong to; another one's are passed over."""
+    payloads = recorded("mariadb_10_11")
+    last = max(index for index, payload in enumerate(payloads) if payload[5] == DELETE_V1)
+    payloads[last] = payloads[last][:5] + bytes([kind]) + payloads[last][6:]
+    (one,) = follow(payloads, STARTS["mariadb_10_11"], {GOODS, OTHER})
+    assert words in str(one.failures[GOODS])
+    assert len(events([one], OTHER)) == 1
+    (one,) = follow(payloads, STARTS["mariadb_10_11"], {OTHER})
+    assert not one.failures
 
 
 def test_images_that_do_not_end_where_their_event_does() -> None:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 import pytest
 
 from cdc_platform.errors import CdcError, InvalidRow, NotUnderstood, SchemaConflict
-from cdc_platform.model.change import Captured
 from cdc_platform.model.position import Position
 from cdc_platform_tests.mysql.conftest import Database, connect, events
 
@@ -135,30 +134,46 @@ def test_partial_images(pair: Database) -> None:
     assert "binlog_row_image=FULL" in str(error)
 
 
-def test_compressed_changes_stop_everything_behind_what_precedes_them(pair: Database) -> None:
+def test_compressed_rows(pair: Database) -> None:
+    if not pair.mariadb:
+        pytest.skip("MySQL compresses whole transactions")
+    start = pair.source().head()
+    with global_setting(pair, "log_bin_compress", "ON"):
+        error = failure(pair, start, "insert into bad values (3, repeat('long', 120), null)")
+    assert isinstance(error, NotUnderstood)
+    assert "log_bin_compress=OFF" in str(error)
+
+
+def test_compressed_transactions_stop_everything_behind_what_precedes_them(pair: Database) -> None:
     if pair.mariadb:
-        with global_setting(pair, "log_bin_compress", "ON"):
-            _compressed(pair, "", "log_bin_compress")
-    else:
-        _compressed(pair, "set session binlog_transaction_compression = ON", "binlog_transaction_compression")
-
-
-def _compressed(database: Database, first: str, setting: str) -> None:
-    start = database.source().head()
-    database.run("insert into good values (1, 'short')", *[first] * bool(first))
-    database.run("insert into good values (2, repeat('long', 120))")
-    tables = [database.table("good")]
-    source = database.source()
-    seen: list[Captured] = []
-    with pytest.raises(NotUnderstood, match=setting):
-        seen += source.changes(tables, start, source.head())
-    source = database.source()
-    stretches = source.changes(tables, start, source.head())
+        pytest.skip("MariaDB compresses single events")
+    start, tables = pair.source().head(), [pair.table("good")]
+    pair.run("insert into good values (1, 'short')", "set session binlog_transaction_compression = ON")
+    pair.run("insert into bad values (7, repeat('long', 120), null)", "insert into good values (2, 'behind')")
+    stretches = pair.source().changes(tables, start, pair.source().head())
     one = next(stretches)
     assert events([one], tables[0])["after"].struct.field("id").to_list() == [1]
-    assert start < one.upto < source.head()
-    with pytest.raises(NotUnderstood, match=setting):
+    assert start < one.upto < pair.source().head()
+    with pytest.raises(NotUnderstood, match="binlog_transaction_compression"):
         next(stretches)
+    with pytest.raises(NotUnderstood, match="binlog_transaction_compression"):
+        next(pair.source().changes(tables, one.upto, pair.source().head()))
+
+
+def test_partial_json_of_other_tables_is_harmless(pair: Database) -> None:
+    if pair.mariadb:
+        pytest.skip("MariaDB logs whole values")
+    pair.run(
+        "create table docs (id int primary key, j json)", 'insert into docs values (1, \'{"a": [1, 2], "b": "xxxx"}\')'
+    )
+    start = pair.source().head()
+    pair.run("set session binlog_row_value_options = 'PARTIAL_JSON'", "update docs set j = json_set(j, '$.b', 'y')")
+    file, _, offset = pair.source().format(start).partition(":")
+    assert "Update_rows_partial" in str(pair.query(f"show binlog events in '{file}' from {offset}"))
+    (one,) = pair.changes("good", "bad", start=start)
+    assert not one.failures
+    (one,) = pair.changes("docs", start=start)
+    assert "binlog_row_value_options" in str(one.failures[pair.table("docs")])
 
 
 def test_xa_transactions(pair: Database) -> None:

@@ -49,6 +49,7 @@ def texts(most: int, alphabet: st.SearchStrategy[str] | None = None) -> st.Searc
 LATIN1 = st.characters(codec="cp1252")
 CYRILLIC = st.characters(codec="cp1251", exclude_characters="\x98")
 LABELS = ("small", "it's", "a,b", "ünïcode ✓", "back\\slash", 'quo"te')
+MANY = ", ".join(f"'m{number}'" for number in range(300))
 MEMBERS = tuple(f"m{number}" for number in range(60))
 ENUM = ", ".join("'" + label.replace("\\", "\\\\").replace("'", "''") + "'" for label in LABELS)
 SET = ", ".join(f"'{member}'" for member in MEMBERS)
@@ -61,10 +62,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "bits": ("bit1", "bit13", "bit63", "bit64"),
     "moments": ("day", "moment", "moment3", "moment6", "stamp", "stamp1", "stamp6"),
     "times": ("clock", "clock2", "clock3", "clock6"),
-    "texts": ("letters", "short", "longer", "prose", "small_prose", "long_prose"),
+    "texts": ("letters", "long_letters", "short", "longer", "prose", "small_prose", "long_prose"),
     "charsets": ("western", "cyrillic", "plain_ascii", "three_bytes"),
-    "bytes": ("fixed_bytes", "some_bytes", "lump", "long_lump"),
-    "labels": ("member", "members"),
+    "bytes": ("fixed_bytes", "long_fixed_bytes", "some_bytes", "lump", "long_lump"),
+    "labels": ("member", "of_many", "members"),
 }  # fmt: skip
 
 TYPES: dict[str, tuple[str, st.SearchStrategy[Any]]] = {
@@ -105,6 +106,7 @@ TYPES: dict[str, tuple[str, st.SearchStrategy[Any]]] = {
     "clock3": ("time(3)", times(3)),
     "clock6": ("time(6)", times(6)),
     "letters": ("char(10)", texts(10)),
+    "long_letters": ("char(255)", texts(255)),
     "short": ("varchar(20)", texts(20)),
     "longer": ("varchar(300)", texts(300)),
     "prose": ("text", texts(400)),
@@ -118,6 +120,8 @@ TYPES: dict[str, tuple[str, st.SearchStrategy[Any]]] = {
     "some_bytes": ("varbinary(300)", st.binary(max_size=300)),
     "lump": ("blob", st.binary(max_size=300)),
     "long_lump": ("longblob", st.binary(max_size=30)),
+    "long_fixed_bytes": ("binary(255)", st.binary(max_size=255)),
+    "of_many": (f"enum({MANY})", st.integers(0, 299).map("m{}".format)),
     "member": (f"enum({ENUM})", st.sampled_from(LABELS)),
     "members": (f"set({SET})", st.sets(st.sampled_from(MEMBERS)).map(lambda s: ",".join(m for m in MEMBERS if m in s))),
 }  # fmt: skip
@@ -195,7 +199,7 @@ def expected(kind: str, value: Any) -> Any:
     if base == "char":
         return value.rstrip(" ")
     if base == "binary":
-        return value.ljust(6, b"\0")
+        return value.ljust(int(kind[7:-1]), b"\0")
     if kind == "bit(64)":
         return value.to_bytes(8, "big")
     if kind in ("decimal(65,30)", "decimal(40,30)"):

@@ -40,15 +40,18 @@ _OPERATION = {
     binlog.DELETE_V1: 2, binlog.DELETE_V2: 2,
 }  # fmt: skip
 _OPERATIONS = np.array([_OPERATION.get(kind, -1) for kind in range(256)], np.int64)
-_UNDERSTOOD = (*binlog.HARMLESS, *binlog.ROWS, binlog.QUERY, binlog.EXECUTE_LOAD)
 
 _COMPRESSED = "it is compressed; set {} and resync the source's pipelines"
 _WHY = {
     binlog.TRANSACTION_PAYLOAD: _COMPRESSED.format("binlog_transaction_compression=OFF, in every session,"),
     binlog.QUERY_COMPRESSED: _COMPRESSED.format("log_bin_compress=OFF"),
-    **dict.fromkeys(binlog.ROWS_COMPRESSED, _COMPRESSED.format("log_bin_compress=OFF")),
-    binlog.PARTIAL_UPDATE: "it holds parts of JSON values; set binlog_row_value_options='' and resync",
     binlog.INCIDENT: "the server says that changes were lost here; resync the source's pipelines",
+}
+
+
+_ROWS_NOT_UNDERSTOOD = {
+    **dict.fromkeys(binlog.ROWS_COMPRESSED, "compressed rows; set log_bin_compress=OFF"),
+    binlog.PARTIAL_UPDATE: "parts of JSON values; set binlog_row_value_options='', in every session,",
 }
 
 
@@ -108,7 +111,7 @@ class Follower:
         """The stretch up to the transaction of the first event that nobody may pass over, and the reason."""
         events = stretch.events
         known = np.zeros(256, np.bool_)
-        known[list(_UNDERSTOOD)] = True
+        known[[*binlog.HARMLESS, *binlog.ROWS, *_ROWS_NOT_UNDERSTOOD, binlog.QUERY, binlog.EXECUTE_LOAD]] = True
         strange = self.bounds.events(stretch.at) & ~known[events.kinds] & ~events.ignorable()
         if not strange.any():
             return stretch, None
@@ -132,14 +135,15 @@ class Follower:
                 self._sequence, self._maps = sequence, {}
             events = stretch.events.slice(first, last)
             self._read_maps(events)
-            indices = events.of(*binlog.ROWS)
+            indices = events.of(*binlog.ROWS, *_ROWS_NOT_UNDERSTOOD)
             indices = indices[wanted[first:last][indices]]
             for number, which in _by_number(events, indices):
                 mapped = self._mapped(number, events, which)
                 if mapped is None or mapped.table in failures:
                     continue
                 try:
-                    mapped.shape = mapped.shape or self._shape(mapped)
+                    self._check_kinds(mapped, stretch, which + first)
+                    mapped.shape = mapped.shape or shape_of(read_table_map(mapped.body, mapped.offset), self.catalogue)
                 except CdcError as error:
                     failures[mapped.table] = error
                     continue
@@ -164,8 +168,16 @@ class Follower:
             raise BadEvent(int(events.begins[which[0]]), f"no table map gives table number {number} a meaning")
         return mapped if mapped is not None and mapped.table in self.tables else None
 
-    def _shape(self, mapped: _Map) -> Shape:
-        return shape_of(read_table_map(mapped.body, mapped.offset), self.catalogue)
+    def _check_kinds(self, mapped: _Map, stretch: Stretch, indices: Ints) -> None:
+        """NotUnderstood for row events that hold something else than whole rows as they are."""
+        kinds = stretch.events.kinds[indices]
+        strange = np.flatnonzero(np.isin(kinds, list(_ROWS_NOT_UNDERSTOOD)))
+        if len(strange):
+            place = format_binlog(self.bounds.base, int(stretch.at[indices[strange[0]]]))
+            raise NotUnderstood(
+                f"{mapped.table}: the binlog at {place} holds {_ROWS_NOT_UNDERSTOOD[int(kinds[strange[0]])]}"
+                " and resync the table"
+            )
 
     def _decode(self, stretch: Stretch, runs: list[Run], transactions: Transactions) -> list[ChangeBatch]:
         """One batch for each run of events of one shape."""

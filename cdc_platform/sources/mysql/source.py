@@ -18,7 +18,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from cdc_platform.errors import Unavailable
 from cdc_platform.model.change import Captured
@@ -74,8 +74,8 @@ class MySQLSource:
         preflight.check_filters(head, found)
         preflight.check_tables(opened, self._catalogue, found)
         preflight.check_snapshot_privilege(opened, self._described())
-        for _ in self._stretches(head.base, head.at):  # that the user may replicate is seen by trying
-            break
+        with closing(self._stretches(head.base, head.at)) as stretches:
+            next(stretches, None)  # that the user may replicate is seen by trying
 
     def check_resumable(self, start: Position) -> None:
         """Raise Gap when the binlog from `start` on is gone."""
@@ -104,16 +104,18 @@ class MySQLSource:
         reached = start
         while reached < until:
             before = reached
-            for stretch in self._from_safe_place(base, reached):
-                followed = follower.take(stretch)
-                # With no table left to follow, what else is in the log does not matter.
-                reached = max(reached, min(Position(followed.upto), until)) if follower.tables else until
-                if followed.batches or followed.failures or followed.stop or reached == until:
-                    yield Captured(followed.batches, reached, followed.failures)
-                if followed.stop:
-                    raise followed.stop
-                if reached == until:
-                    return
+            with closing(self._from_safe_place(base, reached)) as stretches:
+                for stretch in stretches:
+                    followed, last = follower.take(stretch), reached
+                    # With no table left to follow, what else is in the log does not matter.
+                    reached = max(reached, min(Position(followed.upto), until)) if follower.tables else until
+                    stopped = followed.stop is not None and reached > last
+                    if followed.batches or followed.failures or stopped or reached == until:
+                        yield Captured(followed.batches, reached, followed.failures)
+                    if followed.stop:
+                        raise followed.stop
+                    if reached == until:
+                        return
             if reached == before:
                 _wait_for_log(deadline, self.format(until))
         yield Captured((), reached)
@@ -130,7 +132,7 @@ class MySQLSource:
             self._session.close()
             self._session = None
 
-    def _from_safe_place(self, base: str, start: Position) -> Iterator[Stretch]:
+    def _from_safe_place(self, base: str, start: Position) -> Generator[Stretch]:
         """The log from `start` on, with what precedes it in its transaction (or more)."""
         sequence, offset = binlog_parts(start.at)
         safe = offset < _WIDE_OFFSET
