@@ -24,6 +24,7 @@ from cdc_platform.errors import Unavailable
 from cdc_platform.model.change import Captured
 from cdc_platform.model.position import Position, binlog_at, binlog_parts, format_position
 from cdc_platform.model.schema import TableName, TableSchema
+from cdc_platform.sources.ahead import ahead
 from cdc_platform.sources.mysql import preflight
 from cdc_platform.sources.mysql.batches import Bounds
 from cdc_platform.sources.mysql.catalogue import Catalogue
@@ -97,6 +98,10 @@ class MySQLSource:
 
     def changes(self, tables: Sequence[TableName], start: Position, until: Position) -> Iterator[Captured]:
         """All changes of `tables` in [start, until); see `sources.source.Source`."""
+        with closing(self._changes(tables, start, until)) as stretches:
+            yield from ahead(stretches)
+
+    def _changes(self, tables: Sequence[TableName], start: Position, until: Position) -> Generator[Captured]:
         base = self._base_name()
         self._catalogue.forget(tables)
         follower = Follower(set(tables), Bounds(base, start, until), self._catalogue)
