@@ -10,6 +10,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -18,20 +19,34 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from cdc_platform.errors import SchemaConflict
 
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The actions that make the files part of a table, and the memory that their rows take."""
+
+    actions: list[AddAction | RemoveAction]
+    memory: int
+
+
 FILE_ROWS = 262_144
+FILE_BYTES = 128 << 20
 _ROW_GROUP_ROWS = 131_072
 
 
-def write_files(folder: Path, frames: Iterable[pl.DataFrame], schema: pa.Schema) -> list[AddAction | RemoveAction]:
-    """Write all frames as files of about `FILE_ROWS` rows below `folder`, safely on disk; one add action a file.
+def write_files(folder: Path, frames: Iterable[pl.DataFrame], schema: pa.Schema) -> Written:
+    """Write all frames as files of about `FILE_ROWS` rows, or `FILE_BYTES` in memory, below `folder`, safely on disk.
+
+    Returns one add action a file, and how many bytes all rows took in memory.
 
     The files count only once a commit names them. After an error, also one that `frames` raises, none is left.
     """
     types = _polars_schema(schema)
     written: list[AddAction | RemoveAction] = []
+    memory = 0.0
     file = folder / "none"
     try:
-        for frame in gathered(frames, FILE_ROWS):
+        for frame in gathered(frames, FILE_ROWS, FILE_BYTES):
+            memory += frame.estimated_size()
             file = folder / f"part-{uuid.uuid4()}.zstd.parquet"
             written.append(_write(file, frame, types))
         if written:
@@ -40,15 +55,15 @@ def write_files(folder: Path, frames: Iterable[pl.DataFrame], schema: pa.Schema)
         for name in (file.name, *(action.path for action in written)):
             (folder / name).unlink(missing_ok=True)
         raise
-    return written
+    return Written(written, int(memory))
 
 
-def gathered(frames: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
-    """The same rows in frames of at least `rows`, the last one excepted."""
+def gathered(frames: Iterable[pl.DataFrame], rows: int, size: int) -> Iterator[pl.DataFrame]:
+    """The same rows in frames of at least `rows` rows or `size` bytes, the last one excepted."""
     held: list[pl.DataFrame] = []
     for frame in frames:
         held.append(frame)
-        if sum(f.height for f in held) >= rows:
+        if sum(f.height for f in held) >= rows or sum(f.estimated_size() for f in held) >= size:
             yield pl.concat(held)
             held = []
     if any(f.height for f in held):

@@ -16,6 +16,7 @@ A log without `position` holds nothing that counts: its snapshot was never commi
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ from cdc_platform.model.schema import Column, TableName, TableSchema
 
 _AT, _ORDINAL, _EVENTS = "cdc.at", "cdc.ordinal", "cdc.events"
 _ORIGIN, _TABLE = "cdc.origin", "cdc.table"
+_BATCH_ROWS, _BATCH_BYTES = 131_072, 128 << 20
 _MEANWHILE = "somebody else wrote meanwhile to the change log at"
 _PROPERTIES = {
     "delta.appendOnly": "true",
@@ -48,21 +50,37 @@ _PROPERTIES = {
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Consecutive commits of a log, to be applied as one: `version` is the last of them."""
+    """Consecutive commits of a log, to be applied as one: `version` is the last of them, `memory` what the events take
+    in memory, in bytes."""
 
     version: int
     files: tuple[Path, ...]
     rows: int
+    memory: int
     snapshot: bool
 
-    def frames(self, columns: Sequence[str] | None = None, batch_rows: int = 131_072) -> Iterator[pl.DataFrame]:
-        """The events in batches; within a file in log order, files in commit order."""
+    def frames(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+        """The events in batches of bounded memory; within a file in log order, files in commit order."""
+        batch_rows = max(1, min(_BATCH_ROWS, self.rows * _BATCH_BYTES // max(1, self.memory)))
         for file in self.files:
             with pq.ParquetFile(file) as parquet:
                 for batch in parquet.iter_batches(batch_size=batch_rows, columns=columns):
                     frame = pl.from_arrow(batch)
                     assert isinstance(frame, pl.DataFrame)
                     yield frame
+
+    def followed_by(self, later: Slice) -> Slice:
+        """Both as one; a snapshot follows nothing."""
+        return Slice(
+            later.version,
+            (*self.files, *later.files),
+            self.rows + later.rows,
+            self.memory + later.memory,
+            later.snapshot,
+        )
+
+
+_EMPTY = Slice(-1, (), 0, 0, snapshot=False)
 
 
 class ChangeLog:
@@ -118,11 +136,15 @@ class ChangeLog:
     # --- writing -------------------------------------------------------------------------------------------------
 
     def create(self, schema: TableSchema, origin: Origin, binlog_base: str | None) -> None:
-        """Make the empty log; one that is there without a position (a snapshot that died) is kept when it fits."""
+        """Make the empty log in place of one that a snapshot which died has left."""
         if self.exists():
-            if self.position() is None and self.schema() == schema and self.origin() == origin:
+            if self.position() is not None:
+                raise NeedsPerson(f"there is a change log at {self.path} already; move it away to begin anew")
+            if self.schema() == schema and self.origin() == origin:
                 return
-            raise NeedsPerson(f"the change log at {self.path} was begun for another shape of the table; move it away")
+            # A snapshot that died before its commit, of a table that has changed since.
+            shutil.rmtree(self.path)
+            self._table = None
         stored = {
             "table": asdict(schema.table),
             "primary_key": schema.primary_key,
@@ -163,15 +185,17 @@ class ChangeLog:
         metadata = {"cdc.position": self.format(upto), "cdc.snapshot": str(snapshot).lower()}
         schema = pa.schema(table.schema().to_arrow())
         try:
-            added = write_files(self.path, events, schema)
-            if added:
+            written = write_files(self.path, events, schema)
+            metadata["cdc.memory"] = str(written.memory)
+            if written.actions:
                 # Without retries, the commit is the next version or none.
                 places.append(Transaction(_EVENTS, table.version() + 1))
             properties = CommitProperties(custom_metadata=metadata, app_transactions=places, max_commit_retries=0)
-            table.create_write_transaction(added, "append", schema, commit_properties=properties)
+            table.create_write_transaction(written.actions, "append", schema, commit_properties=properties)
             version = self.version()
             # The source forgets what is acknowledged: it has to be on the disk itself by then.
             sync(self.path / "_delta_log" / f"{version:020}.json")
+            sync(self.path / "_delta_log")
         except CommitFailedError as error:
             raise Unavailable(f"{_MEANWHILE} {self.path}; run again") from error
         except (OSError, DeltaError) as error:
@@ -186,40 +210,43 @@ class ChangeLog:
 
     # --- reading -------------------------------------------------------------------------------------------------
 
-    def read(self, after: int, rows: int = 500_000) -> Iterator[Slice]:
-        """The commits behind version `after`, gathered until they hold `rows` events or so.
+    def read(self, after: int, rows: int = 500_000, memory: int = 512 << 20) -> Iterator[Slice]:
+        """The commits behind version `after`, gathered until they hold `rows` events or `memory` bytes or so.
 
         A snapshot stands alone. Commits without events are in no slice.
         """
-        files: list[Path] = []
-        held, last = 0, after
+        held = _EMPTY
         # An idle table's log grows by empty commits: nobody needs to look through them to find nothing.
-        table = self._required()
-        for version in range(after + 1, (table.transaction_version(_EVENTS) or 0) + 1):
-            added, count, snapshot = self._commit(version)
-            if not added:
+        for version in range(after + 1, (self._required().transaction_version(_EVENTS) or 0) + 1):
+            commit = self._commit(version)
+            if not commit.files:
                 continue
-            if files and (snapshot or held + count > rows):
-                yield Slice(last, tuple(files), held, snapshot=False)
-                files, held = [], 0
-            files, held, last = [*files, *added], held + count, version
-            if snapshot:
-                yield Slice(version, tuple(files), held, snapshot=True)
-                files, held = [], 0
-        if files:
-            yield Slice(last, tuple(files), held, snapshot=False)
+            if held.files and (commit.snapshot or held.rows + commit.rows > rows or held.memory > memory):
+                yield held
+                held = _EMPTY
+            held = held.followed_by(commit)
+            if commit.snapshot:
+                yield held
+                held = _EMPTY
+        if held.files:
+            yield held
 
     def position_of(self, version: int) -> str:
         """The source position that a version reaches, as text; empty for the creation."""
         return str(self._actions(version).get("commitInfo", [{}])[0].get("cdc.position", ""))
 
-    def _commit(self, version: int) -> tuple[list[Path], int, bool]:
-        """Files, events and whether it is a snapshot, of one commit."""
+    def _commit(self, version: int) -> Slice:
+        """One commit by itself."""
         actions = self._actions(version)
         adds = [add for add in actions.get("add", []) if add["dataChange"]]
-        count = sum(json.loads(add["stats"])["numRecords"] for add in adds)
-        snapshot = actions.get("commitInfo", [{}])[0].get("cdc.snapshot") == "true"
-        return [self.path / unquote(add["path"]) for add in adds], count, snapshot
+        info = actions.get("commitInfo", [{}])[0]
+        return Slice(
+            version,
+            tuple(self.path / unquote(add["path"]) for add in adds),
+            sum(json.loads(add["stats"])["numRecords"] for add in adds),
+            int(info.get("cdc.memory", 0)),
+            info.get("cdc.snapshot") == "true",
+        )
 
     def _actions(self, version: int) -> Mapping[str, list[dict[str, Any]]]:
         """The actions of one commit by kind (Delta transaction log protocol, "Actions")."""

@@ -79,7 +79,8 @@ def projection_of(flow: Flow, shape: TableSchema) -> Projection:
             "use write_mode: append, or name a unique key in source.tables.primary_key"
         )
     rules = {name: column.rule() for name, column in config.destination.columns.items()}
-    return projection(shape, rules, config.destination.type, config.source.type, key)
+    history = config.destination.write_mode == "append"
+    return projection(shape, rules, config.destination.type, config.source.type, key, keeps_deletes=history)
 
 
 def _apply_slice(flow: Flow, plan: Projection, part: Slice, log_id: str, empty: bool, done: Application) -> None:
@@ -87,12 +88,18 @@ def _apply_slice(flow: Flow, plan: Projection, part: Slice, log_id: str, empty: 
     applied = Applied(log_id, part.version, position)
     counter = _Counter(done)
     upsert = flow.pipeline.config.destination.write_mode == "upsert"
-    if upsert and not (part.snapshot and empty):
-        source_key = [plan.source_of(name) for name in plan.target.key]
+    source_key = [plan.source_of(name) for name in plan.target.key]
+    own_key = set(source_key) == set(flow.log.schema().primary_key)
+    if upsert and not (part.snapshot and empty and own_key):
         changes = last_changes(counter.watch(part.frames(_UPSERT_COLUMNS)), source_key)
+        if part.snapshot and changes.height < part.rows:
+            raise ConfigError(
+                f"{flow.pipeline.where}: source.tables.primary_key: {part.rows - changes.height} rows share the key "
+                f"({', '.join(source_key)}) with another; name columns that tell rows apart"
+            )
         written = flow.destination.upsert(plan.rows(changes), applied)
     else:
-        # The keys of a snapshot are unique, so an empty table takes it as it comes, in bounded memory.
+        # A snapshot's primary keys are unique, so an empty table takes it as it comes, in bounded memory.
         frames = counter.watch(part.frames(_HISTORY_COLUMNS))
         written = flow.destination.append((plan.rows(history(f)) for f in frames), applied)
     counter.settle()

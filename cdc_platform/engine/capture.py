@@ -6,8 +6,8 @@ Why nothing is lost: a stretch reaches the logs before the source hears of it, a
 the logs: the least position among them, those of failed tables included. Why nothing is doubled: a log's position
 is in the commit of its events, and events before it are dropped when the source delivers them again.
 
-A table without changes gets an empty commit with the new position when a stretch brought changes of another one, or
-when the source's log has grown by `IDLE_BYTES`: an idle table neither holds the source's log back nor costs a commit
+A table without changes gets an empty commit with the new position when it is `IDLE_BYTES` behind one that has some, or
+`QUIET_BYTES` behind where all is quiet: an idle table neither holds the source's log back for long nor costs a commit
 at each poll.
 
 One table's failure is recorded and the others go on; a failure of the source itself ends the capture.
@@ -25,7 +25,7 @@ from cdc_platform.change_log.log import ChangeLog
 from cdc_platform.engine.feeds import Feed
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.engine.progress import Progress, silent
-from cdc_platform.errors import CdcError, Gap, SchemaConflict
+from cdc_platform.errors import CdcError, Gap, NeedsPerson, SchemaConflict
 from cdc_platform.model.change import Captured, ChangeBatch
 from cdc_platform.model.event import Origin, events
 from cdc_platform.model.position import Position, parse_binlog
@@ -33,7 +33,10 @@ from cdc_platform.model.schema import TableName, TableSchema
 from cdc_platform.sources.ahead import ahead
 from cdc_platform.sources.source import Snapshot
 
-IDLE_BYTES = 64 << 20
+# How far an idle table's log may fall behind the others: so much is decoded again by the next capture.
+IDLE_BYTES = 1 << 20
+# The same where no followed table had a change: other tables' changes alone should cost a commit seldom.
+QUIET_BYTES = 64 << 20
 _SCHEMA_VERSION = 1
 
 
@@ -84,7 +87,12 @@ def _followable(feed: Feed, done: Capture) -> dict[TableName, TableSchema]:
 
 def _check_lineage(feed: Feed, table: TableName, log: ChangeLog, identity: str) -> None:
     """A log goes on only from the server (and lineage) that it was begun with: elsewhere, positions mean nothing."""
-    recorded = log.origin().identity
+    origin = log.origin()
+    if origin.table != table or origin.database != feed.database:
+        raise NeedsPerson(
+            f"{table}: the change log at {log.path} is that of {origin.database}.{origin.table}; move it away"
+        )
+    recorded = origin.identity
     if recorded != identity:
         raise Gap(
             f"{table}: the source is another server than the change log was begun with "
@@ -131,12 +139,12 @@ def _follow(feed: Feed, tables: list[TableName], until: Position, done: Capture,
         if added:
             captured_rows += added
             progress(f"capture {feed.label}", captured_rows)
-            _advance(feed, positions, captured.upto, 0)
-            _acknowledge(feed)
+            _advance(feed, positions, captured.upto, IDLE_BYTES, done)
+            _acknowledge(feed, done)
         if not positions:
             return
-    _advance(feed, positions, until, IDLE_BYTES)
-    _acknowledge(feed)
+    _advance(feed, positions, until, QUIET_BYTES, done)
+    _acknowledge(feed, done)
 
 
 def _log(feed: Feed, captured: Captured, positions: dict[TableName, Position], done: Capture) -> int:
@@ -191,16 +199,25 @@ def _shape_changed(old: TableSchema, new: TableSchema, lsn: str) -> str:
     return f"{new.table} changed its shape at {lsn} ({what}); begin the pipeline anew with the new shape"
 
 
-def _advance(feed: Feed, positions: dict[TableName, Position], upto: Position, behind: int) -> None:
+def _advance(feed: Feed, positions: dict[TableName, Position], upto: Position, behind: int, done: Capture) -> None:
     """Record `upto` in the logs that are more than `behind` bytes short of it and had no change up to there."""
-    for table, position in positions.items():
-        if position < upto and upto.at - position.at >= behind:
+    for table, position in list(positions.items()):
+        if upto.at - position.at < behind:
+            continue
+        try:
             feed.logs[table].advance(upto, position)
             positions[table] = upto
+        except CdcError as error:
+            done.failures[table] = error
+            del positions[table]
 
 
-def _acknowledge(feed: Feed) -> None:
-    """Tell the source what is safe, by reading the logs again."""
-    positions = [log.position() for log in feed.logs.values()]
+def _acknowledge(feed: Feed, done: Capture) -> None:
+    """Tell the source what is safe, by reading the logs again.
+
+    A table that waits for a person holds the source's log back, unless what it misses is gone already.
+    """
+    lost = {table for table, error in done.failures.items() if isinstance(error, Gap)}
+    positions = [log.position() for table, log in feed.logs.items() if table not in lost]
     if known := [p for p in positions if p is not None]:
         feed.source.acknowledge(min(known))

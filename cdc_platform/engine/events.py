@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from typing import Any
 
 import polars as pl
 
@@ -25,14 +27,47 @@ def event_lines(flow: Flow, limit: int | None = None, start: Position | None = N
         raise NeedsPerson(f"{flow.pipeline.id} has no change log yet; run: cdc run {flow.pipeline.id}")
     left = limit
     for part in flow.log.read(after=0):
-        for frame in part.frames(batch_rows=8192):
+        for frame in part.frames():
             chosen = frame if start is None else frame.filter(_at_or_after(start))
-            for row in (chosen if left is None else chosen.head(left)).drop(BOOKKEEPING).iter_rows(named=True):
-                yield json.dumps(row, default=_json, ensure_ascii=False)
+            for event in _readable(chosen if left is None else chosen.head(left)).iter_rows(named=True):
+                yield _line(event)
             if left is not None:
                 left -= min(left, chosen.height)
                 if left == 0:
                     return
+
+
+def _readable(events: pl.DataFrame) -> pl.DataFrame:
+    """Row images with times as text: Python's own types end at the year 1."""
+    images = {name: dtype for name in ("before", "after") if isinstance(dtype := events.schema[name], pl.Struct)}
+    return events.drop(BOOKKEEPING).with_columns(
+        pl.col(name).struct.with_fields(*(_text(f.name, f.dtype) for f in dtype.fields if _is_time(f.dtype)))
+        for name, dtype in images.items()
+    )
+
+
+def _is_time(dtype: object) -> bool:
+    return dtype == pl.Date or isinstance(dtype, pl.Datetime)
+
+
+def _text(name: str, dtype: object) -> pl.Expr:
+    if isinstance(dtype, pl.Datetime):
+        return pl.field(name).dt.to_string("%Y-%m-%dT%H:%M:%S%.6f" + ("Z" if dtype.time_zone else ""))
+    return pl.field(name).dt.to_string("%Y-%m-%d")
+
+
+def _line(event: dict[str, Any]) -> str:
+    try:
+        return json.dumps(event, default=_json, ensure_ascii=False, allow_nan=False)
+    except ValueError:  # JSON has no NaN and no infinity
+        return json.dumps(_finite(event), default=_json, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """The same with numbers that JSON does not have as text: nan, inf, -inf."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _at_or_after(start: Position) -> pl.Expr:

@@ -73,8 +73,8 @@ def log_path(settings: Settings, label: str, table: TableName, schema: str) -> P
 
 def slot_name(settings: Settings, label: str) -> str:
     """The slot and publication of a source: of this CDC_HOME alone, so that two installations never share one."""
-    suffix = hashlib.blake2b(str(settings.change_logs).encode(), digest_size=4).hexdigest()
-    return f"cdc_{label.lower()}_{suffix}"[:63]
+    suffix = hashlib.blake2b(f"{settings.change_logs}\x00{label}".encode(), digest_size=4).hexdigest()
+    return f"cdc_{label.lower()[:40]}_{suffix}"
 
 
 @contextmanager

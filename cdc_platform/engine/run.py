@@ -14,7 +14,7 @@ from cdc_platform.engine.capture import Capture, capture
 from cdc_platform.engine.feeds import Feed, Flow, open_feed, open_flow, source_labels
 from cdc_platform.engine.memory import remember
 from cdc_platform.engine.progress import Progress, silent
-from cdc_platform.errors import CdcError
+from cdc_platform.errors import CdcError, ConfigError
 
 
 @dataclass(slots=True)
@@ -72,10 +72,12 @@ def _refusals(feed: Feed, flows: Sequence[Flow]) -> dict[str, CdcError]:
     """New pipelines that their table cannot serve, by id: told before a long snapshot, not after it."""
     refused: dict[str, CdcError] = {}
     for flow in flows:
+        # A log that is there keeps its table in the feed, whatever is wrong: it holds the source's log for the table.
+        if flow.log.version() >= 0:
+            continue
         try:
-            if flow.log.position() is None:
-                projection_of(flow, feed.source.schemas([flow.table])[flow.table])
-        except CdcError as error:
+            projection_of(flow, feed.source.schemas([flow.table])[flow.table])
+        except ConfigError as error:
             refused[flow.pipeline.id] = error
     return refused
 

@@ -35,15 +35,18 @@ def last_changes(events: Iterable[pl.DataFrame], key: Sequence[str]) -> pl.DataF
 
 
 def _by_key(events: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
-    """Changes with their keys and places. An UPDATE that changes the key is two: a DELETE of the old key, then a row
-    under the new one."""
+    """Changes with their keys and places.
+
+    At one place a key goes before it comes: an event log's DELETE and INSERT of a changed primary key, and, where a
+    pipeline names a key of its own, an UPDATE that changes that one.
+    """
     moved = pl.any_horizontal(
         [pl.col("before").struct.field(k).ne_missing(pl.col("after").struct.field(k)) for k in key]
     )
-    # With replica identity default, an update's `before` holds the key columns, so `moved` is exact there too.
     left = events.filter((pl.col("operation") == UPDATE) & pl.col("before").is_not_null() & moved)
     left = left.with_columns(pl.lit(DELETE).alias("operation"), pl.lit(0, pl.Int8).alias("step"))
-    changes = pl.concat([events.with_columns(pl.lit(1, pl.Int8).alias("step")), left])
+    step = pl.when(_DELETED).then(1).otherwise(2).cast(pl.Int8).alias("step")
+    changes = pl.concat([events.with_columns(step), left])
     row = pl.when(_DELETED).then("before").otherwise("after")
     return changes.select(
         "operation",

@@ -15,6 +15,7 @@ import polars as pl
 from cdc_platform.model.change import DELETE
 
 _SEEDS = (0x5DEECE66D, 0x9E3779B9)
+_COLLAPSE_ROWS = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,28 +45,34 @@ def latest_digest(
 ) -> Digest:
     """The digest of the latest state of a history: the last row of each key by `order`, where it is no DELETE.
 
-    Keeps the keys, the order columns and two hashes a row, not the rows.
+    Keeps the key, the order columns and two hashes of each key's last row, not the rows.
     """
     kept: list[pl.DataFrame] = []
+    held, collapsed = 0, 0
     for frame in frames:
-        if not frame.height:
-            continue
-        content = frame.select(columns)
-        kept.append(
-            frame.select(
-                *(pl.col(k).alias(f"key:{k}") for k in key),
-                *(pl.col(o).alias(f"order:{o}") for o in order),
-                (pl.col("_cdc_operation") == DELETE).alias("deleted"),
-                *(content.hash_rows(seed).alias(f"hash:{lane}") for lane, seed in enumerate(_SEEDS)),
-            )
-        )
+        kept.append(_marks(frame, key, order, columns))
+        held += frame.height
+        if held > 2 * max(collapsed, _COLLAPSE_ROWS):
+            kept = [_latest(pl.concat(kept), key, order)]
+            held = collapsed = kept[0].height
     if not kept:
         return Digest(0, (0, 0))
-    last = (
-        pl.concat(kept)
-        .sort([f"order:{o}" for o in order])
-        .unique(subset=[f"key:{k}" for k in key], keep="last", maintain_order=False)
-        .filter(~pl.col("deleted"))
-    )
+    last = _latest(pl.concat(kept), key, order).filter(~pl.col("deleted"))
     sums = [int(np.sum(last[f"hash:{lane}"].to_numpy(), dtype=np.uint64)) for lane in (0, 1)]
     return Digest(last.height, (sums[0], sums[1]))
+
+
+def _marks(frame: pl.DataFrame, key: Sequence[str], order: Sequence[str], columns: Sequence[str]) -> pl.DataFrame:
+    content = frame.select(columns)
+    return frame.select(
+        *(pl.col(k).alias(f"key:{k}") for k in key),
+        *(pl.col(o).alias(f"order:{o}") for o in order),
+        (pl.col("_cdc_operation") == DELETE).alias("deleted"),
+        *(content.hash_rows(seed).alias(f"hash:{lane}") for lane, seed in enumerate(_SEEDS)),
+    )
+
+
+def _latest(marks: pl.DataFrame, key: Sequence[str], order: Sequence[str]) -> pl.DataFrame:
+    """The last row of each key; at one place a key goes before it comes."""
+    ordered = marks.sort([*(f"order:{o}" for o in order), "deleted"], descending=[*(False for _ in order), True])
+    return ordered.unique(subset=[f"key:{k}" for k in key], keep="last", maintain_order=False)

@@ -7,6 +7,7 @@ A log's columns are the event's own, then three of bookkeeping that `cdc events`
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -16,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from cdc_platform.model.change import TIMESTAMP_UTC, ChangeBatch
+from cdc_platform.model.change import DELETE, INSERT, OPERATION, TIMESTAMP_UTC, UPDATE, ChangeBatch
 from cdc_platform.model.position import fixed_width_text
 from cdc_platform.model.schema import TableName, TableSchema
 
@@ -80,8 +81,10 @@ def events(batch: ChangeBatch, origin: Origin, schema_version: int, captured: da
     clock is ahead, the later two are lifted to its time.
     """
     processed = datetime.now(UTC)
-    frame = batch.frame
-    ids = event_ids(origin.salt, frame["at"].to_numpy(), frame["ordinal"].to_numpy())
+    frame = _split_key_changes(batch.frame, batch.schema.primary_key)
+    # Two steps a place in the log: a change of the key is two events.
+    steps = 2 * frame["ordinal"].to_numpy() + frame["step"].to_numpy()
+    ids = event_ids(origin.salt, frame["at"].to_numpy(), steps)
     source_ts = pl.col("source_ts")
     key = pl.lit(list(batch.schema.primary_key), pl.List(pl.String))
     return frame.select(
@@ -108,6 +111,30 @@ def events(batch: ChangeBatch, origin: Origin, schema_version: int, captured: da
         pl.col("ordinal").alias("_ordinal"),
         pl.lit(snapshot).alias("_snapshot"),
     )
+
+
+def _split_key_changes(frame: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+    """Changes with their `step`. An UPDATE of the primary key becomes two: the DELETE of the old key (step 0), then the
+    INSERT of the new one (step 1), because an event's key does not change (data model, 8.2)."""
+    frame = frame.with_columns(pl.lit(0, pl.Int64).alias("step"))
+    if not key:
+        return frame
+    moved = frame.select(
+        (pl.col("operation") == UPDATE)
+        & pl.col("before").is_not_null()
+        & pl.any_horizontal(pl.col("before").struct.field(k).ne_missing(pl.col("after").struct.field(k)) for k in key)
+    ).to_series()
+    if not moved.any():
+        return frame
+    updates, empty = frame.filter(moved), pl.lit(None)
+    parts = [
+        frame.filter(~moved),
+        updates.with_columns(pl.lit(DELETE, OPERATION).alias("operation"), empty.alias("after")),
+        updates.with_columns(
+            pl.lit(INSERT, OPERATION).alias("operation"), empty.alias("before"), pl.lit(1, pl.Int64).alias("step")
+        ),
+    ]
+    return pl.concat(parts, how="vertical_relaxed").cast(frame.schema).sort("at", "ordinal", "step")
 
 
 def event_ids(salt: bytes, at: npt.NDArray[np.int64], ordinal: npt.NDArray[np.int64]) -> pl.Series:

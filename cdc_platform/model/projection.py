@@ -23,6 +23,7 @@ import polars as pl
 import pyarrow as pa
 
 from cdc_platform.errors import ConfigError, InvalidRow, NotUnderstood
+from cdc_platform.model.change import DELETE
 from cdc_platform.model.event import System
 from cdc_platform.model.schema import TableSchema
 from cdc_platform.model.target import TargetField, TargetSchema
@@ -57,11 +58,15 @@ class ColumnRule:
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """The way of a row: `target` is the destination's shape, `rows` brings frames of collapse.py into it."""
+    """The way of a row: `target` is the destination's shape, `rows` brings frames of collapse.py into it.
+
+    `keeps_deletes` says that a DELETE's row is stored (history), and not only its key looked at (current state).
+    """
 
     target: TargetSchema
     system: System
     sources: tuple[tuple[str, pa.DataType], ...]
+    keeps_deletes: bool = True
 
     def rows(self, changes: pl.DataFrame) -> pl.DataFrame:
         """Frames of `history` or `last_changes` as destination rows. Raises InvalidRow, never changes a value."""
@@ -95,12 +100,19 @@ class Projection:
         return self.sources[names.index(target_name)][0]
 
     def _check_required(self, projected: pl.DataFrame, changes: pl.DataFrame) -> None:
+        deleted = projected["_cdc_operation"] == DELETE
         for field in self.target.fields:
-            if field.required and (nulls := projected[field.name].is_null()).any():
-                lsn = changes["lsn"][int(nulls.arg_max() or 0)]
+            if not field.required:
+                continue
+            nulls = projected[field.name].is_null()
+            if not self.keeps_deletes and field.name not in self.target.key:
+                nulls = nulls & ~deleted
+            if nulls.any():
+                first = int(nulls.arg_max() or 0)
+                way = "set the source table's replica identity to full" if deleted[first] else "mend the row's source"
                 raise InvalidRow(
-                    f"column '{field.name}' is required at the destination and null in the change at {lsn}; "
-                    f"take 'required' off destination.columns.{field.name}, or mend the row at the source"
+                    f"column '{field.name}' is required at the destination and null in the change at "
+                    f"{changes['lsn'][first]}; take 'required' off destination.columns.{field.name}, or {way}"
                 )
 
     def _check_booleans(self, changes: pl.DataFrame) -> None:
@@ -128,7 +140,12 @@ class Projection:
 
 
 def projection(
-    table: TableSchema, rules: Mapping[str, ColumnRule], destination: Format, system: System, key: tuple[str, ...]
+    table: TableSchema,
+    rules: Mapping[str, ColumnRule],
+    destination: Format,
+    system: System,
+    key: tuple[str, ...],
+    keeps_deletes: bool = True,
 ) -> Projection:
     """The projection of a table by a pipeline's column rules. `key` holds source names."""
     for name in rules:
@@ -153,7 +170,9 @@ def projection(
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"destination.columns: two columns of the destination would be called '{name}'")
-    return Projection(TargetSchema(tuple(fields), tuple(renamed[k] for k in key)), system, tuple(sources))
+    return Projection(
+        TargetSchema(tuple(fields), tuple(renamed[k] for k in key)), system, tuple(sources), keeps_deletes
+    )
 
 
 def order_columns(system: System) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -168,13 +169,18 @@ def test_a_second_writer_is_noticed_and_nothing_is_written_twice(log: ChangeLog)
         log.append([some_events(2, at=16)], Position(17), Position(8))
 
 
-def test_a_log_of_another_shape_is_not_taken_over(log: ChangeLog) -> None:
-    import dataclasses
-
-    other = dataclasses.replace(SCHEMA, columns=SCHEMA.columns[:1])
-    with pytest.raises(NeedsPerson, match="another shape"):
-        log.create(other, ORIGIN, None)
+def test_what_a_dead_snapshot_left_gives_way_to_the_tables_new_shape(log: ChangeLog) -> None:
     log.create(SCHEMA, ORIGIN, None)
+    other = dataclasses.replace(SCHEMA, columns=SCHEMA.columns[:1])
+    log.create(other, ORIGIN, None)
+    assert log.schema() == other
+
+
+def test_a_log_with_events_is_never_begun_anew(log: ChangeLog) -> None:
+    log.append([some_events(1)], Position(8), None, snapshot=True)
+    with pytest.raises(NeedsPerson, match="already"):
+        log.create(SCHEMA, ORIGIN, None)
+    assert rows(log) == [1]
 
 
 def test_a_lost_commit_stops(log: ChangeLog) -> None:

@@ -220,8 +220,8 @@ def _datetime(cells: Cells, kind: MySQLType) -> pl.Series:
 def _timestamp(cells: Cells, kind: MySQLType) -> pl.Series:
     """Four bytes of seconds since 1970-01-01, highest first; then a fraction. 0 is the zero timestamp."""
     seconds = _big_endian(cells.buffer, cells.starts, 4)
-    _require(cells, seconds > 0, ZERO_DATE)
     micros = seconds * 1_000_000 + _fraction(cells, 4, kind.scale)
+    _require(cells, micros > 0, ZERO_DATE)
     return series_of(micros, cells.valid).cast(pl.Datetime("us", "UTC"))
 
 

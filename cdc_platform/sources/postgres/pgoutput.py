@@ -267,19 +267,19 @@ class _Decoder:
         if unreadable is not None:
             row, column = unreadable
             reason = (
-                f"{{table}}: the change at {{lsn}} leaves the unchanged long value of column '{column}' out; "
-                f"run: alter table {{table}} replica identity full; then resync the table"
+                "{table}: the change at {lsn} leaves the unchanged long value of column '{column}' out; "
+                "run: alter table {table} replica identity full; then begin the pipeline anew"
             )
-            self._stop(relation.table, int(places[row]), reason)
+            self._stop(relation.table, int(places[row]), reason, column)
             rows = rows.head(row)
         if len(rows):
             self.rows.append(rows)
 
-    def _stop(self, table: TableName, message: int, reason: str) -> None:
+    def _stop(self, table: TableName, message: int, reason: str, column: str = "") -> None:
         if table in self._wanted and message < self._stopped_at.get(table, len(self._messages)):
             self._stopped_at[table] = message
             lsn = format_lsn(int(self._messages.lsns[message]))
-            self.stops[table] = NotUnderstood(reason.format(table=table, lsn=lsn))
+            self.stops[table] = NotUnderstood(reason.format(table=table, lsn=lsn, column=column))
 
 
 def _shape_at(versions: list[tuple[int, Relation]], message: int) -> Relation | None:
