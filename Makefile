@@ -19,7 +19,7 @@ setup: .venv/.locked ## make .venv with the locked dependencies and the cdc comm
 .venv/.locked: pyproject.toml uv.lock
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; set PYTHON=/path/to/python3" >&2; exit 2; }
 	@echo "setting up .venv with $(PYTHON)"
-	@uv=$$($(PYTHON) infra/get_uv.py) && $$uv sync --locked --quiet --python $(PYTHON)
+	@uv=$$("$(PYTHON)" infra/get_uv.py) && "$$uv" sync --locked --quiet --python "$(PYTHON)"
 	@touch $@
 
 demo: setup ## servers, mock data, snapshots, a workload, changes in the lake, all checks: about a minute

@@ -5,6 +5,7 @@ Exit codes are those of the error tree (errors.py), and 1 when a check failed.
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from dataclasses import asdict
@@ -154,8 +155,14 @@ def events(
     _, chosen = session.pipelines([pipeline])
     for one in chosen:
         flow = open_flow(session.settings, session.environment, one)
-        for line in event_lines(flow, limit, parse_position(start) if start else None):
-            sys.stdout.write(line + "\n")
+        position = parse_position(start, one.config.source.type) if start else None
+        try:
+            for line in event_lines(flow, limit, position):
+                sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Whoever reads has seen enough (`| head`). Nothing is left for the interpreter to flush at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @app.command()

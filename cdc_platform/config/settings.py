@@ -52,8 +52,7 @@ class Settings:
         filled: dict[str, str] = {"CDC_HOME": str(self.home)}
         for server, prefix in SERVER_VARIABLES.items():
             file = self.server_file(server)
-            # One variable set means one's own server: mixing in the embedded one's password would only confuse.
-            if any(environ.get(f"{prefix}_{key}") for key in ("HOST", "PORT")) or not file.exists():
+            if not file.exists():
                 continue
             state = json.loads(file.read_text())
             filled |= {f"{prefix}_{key.upper()}": str(state[name]) for key, name in _KEYS.items()}

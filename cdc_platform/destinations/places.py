@@ -8,7 +8,12 @@ from pathlib import Path
 
 def blocked(path: Path) -> str | None:
     """Why nothing can be written at `path` (made or not yet): "… is not a folder", "… is not writable"; else None."""
-    existing = next(place for place in (path, *path.absolute().parents) if place.exists())
+    for existing in (path.absolute(), *path.absolute().parents):
+        try:
+            if existing.exists():
+                break
+        except PermissionError:
+            continue  # below a folder that may not be entered, which is the one to name
     if not existing.is_dir():
         return f"{existing} is not a folder"
     if not os.access(existing, os.W_OK | os.X_OK):

@@ -25,8 +25,7 @@ from cdc_platform.model.collapse import history, last_changes
 from cdc_platform.model.projection import Projection, projection
 from cdc_platform.model.schema import TableSchema
 
-_HISTORY_COLUMNS = ("operation", "timestamp", "metadata", "before", "after", "_snapshot")
-_UPSERT_COLUMNS = (*_HISTORY_COLUMNS, "_at", "_ordinal")
+_COLUMNS = ("operation", "timestamp", "metadata", "before", "after", "_at", "_ordinal", "_snapshot")
 
 
 @dataclass(slots=True)
@@ -50,7 +49,8 @@ def apply(flow: Flow, progress: Progress = silent) -> Application:
     began = time.monotonic()
     done = Application()
     with exclusive(flow.locks, flow.lock):
-        if flow.log.position() is None:
+        position = flow.log.position()
+        if position is None:
             return done
         plan = projection_of(flow, flow.log.schema())
         flow.destination.ensure(plan.target)
@@ -61,6 +61,7 @@ def apply(flow: Flow, progress: Progress = silent) -> Application:
         for part in flow.log.read(after=done.log_version):
             _apply_slice(flow, plan, part, log_id, empty=applied is None and done.version is None, done=done)
             progress(f"apply {flow.pipeline.id}", sum(done.events.values()) + done.snapshot_rows)
+        done.end = done.end or flow.log.format(position)
         done.version = done.version if done.version is not None else flow.destination.table_version()
     done.seconds = time.monotonic() - began
     return done
@@ -91,7 +92,7 @@ def _apply_slice(flow: Flow, plan: Projection, part: Slice, log_id: str, empty: 
     source_key = [plan.source_of(name) for name in plan.target.key]
     own_key = set(source_key) == set(flow.log.schema().primary_key)
     if upsert and not (part.snapshot and empty and own_key):
-        changes = last_changes(counter.watch(part.frames(_UPSERT_COLUMNS)), source_key)
+        changes = last_changes(counter.watch(part.frames(_COLUMNS)), source_key)
         if part.snapshot and changes.height < part.rows:
             raise ConfigError(
                 f"{flow.pipeline.where}: source.tables.primary_key: {part.rows - changes.height} rows share the key "
@@ -100,7 +101,7 @@ def _apply_slice(flow: Flow, plan: Projection, part: Slice, log_id: str, empty: 
         written = flow.destination.upsert(plan.rows(changes), applied)
     else:
         # A snapshot's primary keys are unique, so an empty table takes it as it comes, in bounded memory.
-        frames = counter.watch(part.frames(_HISTORY_COLUMNS))
+        frames = counter.watch(part.frames(_COLUMNS))
         written = flow.destination.append((plan.rows(history(f)) for f in frames), applied)
     counter.settle()
     done.version, done.log_version, done.end = written.table_version, part.version, position

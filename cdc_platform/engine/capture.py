@@ -217,7 +217,14 @@ def _acknowledge(feed: Feed, done: Capture) -> None:
 
     A table that waits for a person holds the source's log back, unless what it misses is gone already.
     """
-    lost = {table for table, error in done.failures.items() if isinstance(error, Gap)}
-    positions = [log.position() for table, log in feed.logs.items() if table not in lost]
+    positions = []
+    for table, log in feed.logs.items():
+        if isinstance(done.failures.get(table), Gap):
+            continue
+        try:
+            positions.append(log.position())
+        except CdcError as error:
+            done.failures.setdefault(table, error)
+            return  # what this log holds is not known, so nothing is known to be safe
     if known := [p for p in positions if p is not None]:
         feed.source.acknowledge(min(known))

@@ -144,7 +144,7 @@ def _guarded(subject: _Subject, step: Callable[[_Subject], None]) -> None:
 
 def _has_table(subject: _Subject) -> bool:
     flow = subject.flow
-    if flow.log.position() is not None and flow.destination.table_version() is not None:
+    if flow.log.position() is not None and flow.destination.schema() is not None:
         return True
     reason = f"nothing captured yet; run: cdc run {flow.pipeline.id}"
     subject.verdicts = [checks.absent(kind, reason) for kind in subject.options]

@@ -6,6 +6,7 @@ Pipelines that name the same source share one feed, and those that name the same
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from cdc_platform.model.event import System
 from cdc_platform.model.schema import TableName
 from cdc_platform.sources.open import default_schema, open_source
 from cdc_platform.sources.source import Source
+
+# Delta's reader takes a folder's name for a URL and decodes it: only what means itself there is left as it is.
+_ODD = re.compile(r"[^A-Za-z0-9_. -]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ def table_of(pipeline: Pipeline, schema: str) -> TableName:
 def log_path(settings: Settings, label: str, table: TableName, schema: str) -> Path:
     """Where a table's change log is: `change_log/<source>/<table>`, the schema before it when not the default."""
     name = table.name if table.schema == schema else f"{table.schema}.{table.name}"
-    return settings.change_logs / label / quote(name, safe=" ")
+    return settings.change_logs / label / _ODD.sub(lambda odd: f"~{ord(odd[0]):x}~", name)
 
 
 def slot_name(settings: Settings, label: str) -> str:

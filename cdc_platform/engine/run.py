@@ -73,7 +73,7 @@ def _refusals(feed: Feed, flows: Sequence[Flow]) -> dict[str, CdcError]:
     refused: dict[str, CdcError] = {}
     for flow in flows:
         # A log that is there keeps its table in the feed, whatever is wrong: it holds the source's log for the table.
-        if flow.log.version() >= 0:
+        if flow.log.path.exists():
             continue
         try:
             projection_of(flow, feed.source.schemas([flow.table])[flow.table])

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 from cdc_platform.config.load import Pipeline
 from cdc_platform.config.settings import Settings
 from cdc_platform.engine.feeds import Feed, open_feed, open_flow, source_labels
-from cdc_platform.engine.lag import lag_seconds
+from cdc_platform.engine.lag import lag_seconds, oldest_unapplied
+from cdc_platform.engine.locks import exclusive
 from cdc_platform.engine.memory import LastError, recall
 from cdc_platform.errors import CdcError, Gap, Unavailable
 
-State = Literal["new", "current", "behind", "failed", "gap", "unreachable"]
+State = Literal["new", "current", "behind", "busy", "failed", "gap", "unreachable"]
+
+_LOCK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineStatus:
     """Positions are text in the source's own words. `lag_seconds` is None where it cannot be known.
 
-    States: new (no snapshot yet), current (the destination has every change), behind (it lacks some), failed (the
-    last run ended in an error that is not cleared), gap (the source's log lacks what is missing), unreachable.
+    States: new (no snapshot yet), current (the destination has every change), behind (it lacks some), busy (another
+    process captures from the source right now), failed (the last run ended in an error that is not cleared), gap (the
+    source's log lacks what is missing), unreachable.
     """
 
     pipeline: str
@@ -41,16 +46,31 @@ def status(
     for label in source_labels(chosen):
         mine = [p for p in chosen if p.config.source.label == label]
         try:
-            with open_feed(settings, environment, everything, label) as feed:
+            with open_feed(settings, environment, everything, label) as feed, _reader(feed) as busy:
                 for pipeline in mine:
-                    found[pipeline.id] = _status(settings, environment, pipeline, feed)
+                    found[pipeline.id] = _status(settings, environment, pipeline, feed, busy)
         except CdcError as error:
             for pipeline in mine:
                 found.setdefault(pipeline.id, _blind(settings, pipeline, error))
     return [found[p.id] for p in chosen]
 
 
-def _status(settings: Settings, environment: Mapping[str, str], pipeline: Pipeline, feed: Feed) -> PipelineStatus:
+@contextmanager
+def _reader(feed: Feed) -> Iterator[bool]:
+    """Be the source's one reader; True where another process is. Looking for what is missing would otherwise take the
+    log from a capture at work."""
+    with ExitStack() as lock:
+        try:
+            lock.enter_context(exclusive(feed.locks, feed.lock, wait=_LOCK_SECONDS))
+            busy = False
+        except Unavailable:
+            busy = True
+        yield busy
+
+
+def _status(
+    settings: Settings, environment: Mapping[str, str], pipeline: Pipeline, feed: Feed, busy: bool
+) -> PipelineStatus:
     flow = open_flow(settings, environment, pipeline)
     position = flow.log.position()
     remembered = recall(settings.home, pipeline.id)
@@ -63,15 +83,18 @@ def _status(settings: Settings, environment: Mapping[str, str], pipeline: Pipeli
             captured = flow.log.format(position)
             in_table = flow.destination.applied(flow.log.id())
             applied = in_table.position if in_table else None
-            feed.source.check_resumable(position)
-            lag = lag_seconds(feed, flow, head)
+            if applied is None and flow.destination.schema() is not None and oldest_unapplied(flow) is None:
+                applied = captured  # no event yet, and none is missing
+            if not busy:
+                feed.source.check_resumable(position)
+                lag = lag_seconds(feed, flow, head)
     except Gap as error:
         return PipelineStatus(pipeline.id, "gap", None, captured, applied, None, str(error))
     except Unavailable as error:
         return PipelineStatus(pipeline.id, "unreachable", None, captured, applied, None, str(error))
     except CdcError as error:
         return PipelineStatus(pipeline.id, "failed", None, captured, applied, None, str(error))
-    state = _state(position is not None, lag, remembered)
+    state: State = "busy" if busy else _state(position is not None, lag, remembered)
     last_error = remembered.message if remembered else None
     return PipelineStatus(pipeline.id, state, head_text, captured, applied, lag, last_error)
 

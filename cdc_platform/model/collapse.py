@@ -1,7 +1,7 @@
 """From events to rows: every change as a row (history), or the last change of each key (current state).
 
-Both give frames with `operation`, `process_ts`, `lsn` and `row`, the struct that the destination stores:
-the row after the change, or for a DELETE the row before it.
+Both give frames with `operation`, `process_ts`, `lsn`, `ordinal` (among changes that share an `lsn`; 0 in a snapshot)
+and `row`, the struct that the destination stores: the row after the change, or for a DELETE the row before it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import polars as pl
 
 from cdc_platform.model.change import DELETE, UPDATE
 
+_ORDINAL = pl.when("_snapshot").then(0).otherwise("_ordinal").alias("ordinal")
 _DELETED = pl.col("operation") == DELETE
 
 
@@ -21,6 +22,7 @@ def history(events: pl.DataFrame) -> pl.DataFrame:
         "operation",
         pl.col("timestamp").struct.field("process_ts"),
         pl.col("metadata").struct.field("lsn"),
+        _ORDINAL,
         pl.when(_DELETED).then("before").otherwise("after").alias("row"),
     )
 
@@ -31,7 +33,7 @@ def last_changes(events: Iterable[pl.DataFrame], key: Sequence[str]) -> pl.DataF
     Each frame is collapsed by itself first, so that what is held is one image a key and frame.
     """
     last = _last(pl.concat([_last(_by_key(frame, key), key) for frame in events]), key)
-    return last.select("operation", "process_ts", "lsn", "row")
+    return last.select("operation", "process_ts", "lsn", "ordinal", "row")
 
 
 def _by_key(events: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
@@ -52,6 +54,7 @@ def _by_key(events: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
         "operation",
         pl.col("timestamp").struct.field("process_ts"),
         pl.col("metadata").struct.field("lsn"),
+        _ORDINAL,
         row.alias("row"),
         "_at",
         "_ordinal",

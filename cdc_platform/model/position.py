@@ -114,11 +114,11 @@ def format_position(position: Position, binlog_base: str | None) -> str:
     return f"{text}#{position.ordinal}" if position.ordinal else text
 
 
-def parse_position(text: str) -> Position:
-    """The inverse of `format_position`, either form."""
+def parse_position(text: str, system: str) -> Position:
+    """The inverse of `format_position`: an LSN of `postgres`, a binlog coordinate of `mysql`."""
     plain, _, suffix = text.partition("#")
     if suffix and not suffix.isdecimal():
         raise ConfigError(f"'{text}' is no position; behind # there is a number")
     ordinal = int(suffix or 0)
-    at = parse_lsn(plain) if _LSN.fullmatch(plain) else parse_binlog(plain)[1]
+    at = parse_lsn(plain) if system == "postgres" else parse_binlog(plain)[1]
     return Position(at, ordinal)

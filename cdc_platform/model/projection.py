@@ -212,7 +212,9 @@ def _cdc_columns(system: System, target: TargetSchema) -> list[pl.Expr]:
     return [
         *columns,
         parts.struct.field("file").alias("_cdc_binlog_file"),
-        parts.struct.field("offset").cast(pl.Int64).alias("_cdc_binlog_position"),
+        # The rows of one event share its offset. An event has more bytes than rows, so this stays below the next one
+        # and orders all changes of a key.
+        (parts.struct.field("offset").cast(pl.Int64) + pl.col("ordinal")).alias("_cdc_binlog_position"),
     ]
 
 

@@ -73,7 +73,7 @@ def up(
     wanted = [
         server
         for server in _servers(settings, options or {})
-        if not any(environ.get(f"{SERVER_VARIABLES[server.name]}_{key}") for key in ("HOST", "PORT"))
+        if not environ.get(f"{SERVER_VARIABLES[server.name]}_HOST")
     ]
     with _alone(settings):
         software = {server.name: server.software(progress) for server in wanted}

@@ -142,5 +142,5 @@ def test_embedded_values_fill_only_what_is_unset(tmp_path: Path) -> None:
     file.parent.mkdir(parents=True)
     file.write_text('{"host": "127.0.0.1", "port": 1, "database": "d", "user": "u", "password": "p"}')
     assert settings.environment({})["POSTGRES_PASSWORD"] == "p"
-    assert "POSTGRES_PASSWORD" not in settings.environment({"POSTGRES_HOST": "elsewhere"})
-    assert settings.environment({"POSTGRES_DB": "other"})["POSTGRES_DB"] == "other"
+    mixed = settings.environment({"POSTGRES_PORT": "7", "POSTGRES_DB": "other"})
+    assert (mixed["POSTGRES_HOST"], mixed["POSTGRES_PORT"], mixed["POSTGRES_DB"]) == ("127.0.0.1", "7", "other")

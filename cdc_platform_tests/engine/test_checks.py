@@ -9,8 +9,10 @@ from typing import Any
 
 import polars as pl
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, Field
+from deltalake.schema import PrimitiveType
 
+from cdc_platform.engine.check import check
 from cdc_platform.quality.results import SCHEMA
 from cdc_platform_tests.engine.test_end_to_end import one_pipeline, workload
 from cdc_platform_tests.world import World
@@ -63,7 +65,7 @@ def test_lag_is_red_while_changes_wait_and_green_after_the_run(empty_world: Worl
     assert statuses(world, "one") == {"lag": "PASS"}
 
 
-def test_schema_is_red_when_the_destination_was_altered(empty_world: World, tmp_path: Path) -> None:
+def test_schema_is_red_when_the_source_was_altered(empty_world: World, tmp_path: Path) -> None:
     world = small_world(empty_world, tmp_path, "quality_checks: [{type: schema}]")
     world.run()
     assert statuses(world, "one") == {"schema": "PASS"}
@@ -77,6 +79,16 @@ def test_a_column_that_the_destination_lacks_is_no_error_but_red(empty_world: Wo
     assert statuses(world, "one") == GREEN
     world.postgres_do("alter table things add column more int")
     assert statuses(world, "one") == {**GREEN, "schema": "FAIL", "checksum": "FAIL"}
+
+
+def test_schema_is_red_when_the_destination_was_altered(empty_world: World, tmp_path: Path) -> None:
+    world = small_world(empty_world, tmp_path, "quality_checks: [{type: schema}]")
+    world.run()
+    table = DeltaTable(str(world.home / "lake" / "deltalake" / "target"))
+    table.alter.add_columns([Field("stray", PrimitiveType("integer"))])
+    (found,) = check(world.settings, world.variables, world.pipelines(), world.pipelines())
+    assert [(v.type, v.status) for v in found.verdicts] == [("schema", "FAIL")]
+    assert found.verdicts[0].details["unexpected"] == ["stray"]
 
 
 def small_world(world: World, tmp_path: Path, checks: str) -> World:

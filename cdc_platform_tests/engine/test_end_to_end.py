@@ -206,7 +206,6 @@ destination:
 def test_a_table_without_a_primary_key(empty_world: World, tmp_path: Path) -> None:
     empty_world.postgres_do(
         "create table notes (text text, n int)",
-        "alter table notes replica identity full",
         "insert into notes values ('a', 1), ('a', 1), ('b', null)",
     )
     folder = tmp_path / "pipelines"

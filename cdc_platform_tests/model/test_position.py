@@ -59,10 +59,19 @@ def test_binlog_text_is_format_binlog_of_each_also_with_braces_in_the_name() -> 
 @given(LSNS, st.integers(0, 10**6), st.sampled_from([None, "mysql-bin"]))
 def test_position_round_trip(at: int, ordinal: int, base: str | None) -> None:
     position = Position(at, ordinal)
-    assert parse_position(format_position(position, base)) == position
+    system = "postgres" if base is None else "mysql"
+    assert parse_position(format_position(position, base), system) == position
 
 
-@pytest.mark.parametrize("text", ["", "nonsense", "12/XY", "file.000001", "1/2#x"])
-def test_what_is_no_position_is_refused(text: str) -> None:
+@pytest.mark.parametrize("system", ["postgres", "mysql"])
+@pytest.mark.parametrize("text", ["", "nonsense", "12/XY", "file.000001", "1/2#x", "file.000001:x"])
+def test_what_is_no_position_is_refused(text: str, system: str) -> None:
     with pytest.raises(ConfigError, match="position"):
-        parse_position(text)
+        parse_position(text, system)
+
+
+def test_a_position_of_the_other_system_is_refused() -> None:
+    with pytest.raises(ConfigError, match="XXXXXXXX/XXXXXXXX"):
+        parse_position("binlog.000001:4", "postgres")
+    with pytest.raises(ConfigError, match="FILE"):
+        parse_position("0/1", "mysql")

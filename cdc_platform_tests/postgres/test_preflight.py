@@ -132,7 +132,6 @@ def test_what_is_no_table(database: Database) -> None:
 @pytest.mark.parametrize(
     ("table_", "kind", "message"),
     [
-        ("create table a (id int)", NeedsPerson, 'alter table "public"."a" replica identity full'),
         (
             "create table a (id int primary key); alter table a replica identity nothing",
             NeedsPerson,

@@ -176,7 +176,7 @@ def test_a_lost_password_is_replaced(used_home: Settings, ask: Ask, running: boo
 def test_a_server_of_ones_own_is_not_started(used_home: Settings) -> None:
     down(used_home)
     assert list(up(used_home, environ={"MYSQL_HOST": "db.example"})) == ["postgres"]
-    assert up(used_home, environ={"POSTGRES_PORT": "5432", "MYSQL_HOST": "db.example"}) == {}
+    assert up(used_home, environ={"POSTGRES_HOST": "db.example", "MYSQL_HOST": "db.example"}) == {}
     assert _pids(used_home)["mysql"] is None
 
 

@@ -22,8 +22,8 @@ _SILENCE_SECONDS = 600  # the longest that a server may think before it sends a 
 _KEYS = {"host", "port", "database", "user", "password", "ssl"}
 
 _SIGN_IN = {1045, 1698, 1251, 2059}
-_NO_DATABASE = {1044, 1049}
-_NO_PRIVILEGE = {1142, 1143, 1227, 1370}
+_NO_DATABASE = {1049}
+_NO_PRIVILEGE = {1044, 1142, 1143, 1227, 1370}
 _HOST_REFUSED = {1129, 1130}
 _NO_TABLE = {1051, 1146}
 _BINLOG_READ = 1236
@@ -74,7 +74,7 @@ class MySQLConnection:
 def connect(target: MySQLConnection) -> Connection[Any]:
     """A connection in autocommit mode, with names and texts in utf8mb4."""
     with translated(target):
-        return pymysql.connect(
+        connection = pymysql.connect(
             host=target.host,
             port=target.port,
             user=target.user,
@@ -82,12 +82,16 @@ def connect(target: MySQLConnection) -> Connection[Any]:
             database=target.database,
             charset="utf8mb4",
             connect_timeout=_CONNECT_SECONDS,
-            read_timeout=_SILENCE_SECONDS,
+            read_timeout=_CONNECT_SECONDS,
             write_timeout=_SILENCE_SECONDS,
             autocommit=True,
             ssl=_context(target.ssl),
             ssl_disabled=target.ssl is None,
         )
+        # The driver's connect_timeout ends before the greeting: what answers the door need not be a MySQL. Statements
+        # may take longer.
+        connection._read_timeout = _SILENCE_SECONDS  # type: ignore[attr-defined]
+        return connection
 
 
 def _context(mode: str | None) -> ssl.SSLContext | None:
@@ -179,7 +183,7 @@ def server_error(code: int, text: str, target: MySQLConnection | None = None) ->
     if code in _SIGN_IN:
         return ConfigError(f"{at} refuses the user or password: {line}; correct user and password of the connection")
     if code in _NO_DATABASE:
-        return ConfigError(f"{at}: {line}; correct 'database' of the connection, or grant the user access to it")
+        return ConfigError(f"{at}: {line}; correct 'database' of the connection")
     if code in _NO_PRIVILEGE:
         return NeedsPerson(f"{at}: a privilege is missing: {line}; grant it to the user")
     if code in _HOST_REFUSED:

@@ -166,10 +166,10 @@ class PostgresConnection:
             return ConfigError(f"{self.label}: there is no user '{self.user}'")
         if "must be superuser or replication role" in text or "permission denied to start WAL sender" in text:
             return NeedsPerson(f"{self.label}: user '{self.user}' may not replicate; run: alter role ... replication")
-        if "could not translate host name" in text:
-            return ConfigError(f"{self.label}: the host's name is unknown")
         if "certificate" in text or "SSL" in text:
             return ConfigError(f"{self.label}: no encrypted connection ({text})")
+        if "max_wal_senders" in text:
+            return NeedsPerson(f"{self.label}: no WAL sender is free; raise max_wal_senders and restart the server")
         for sign, words in _TROUBLE.items():
             if sign in text:
                 return Unavailable(f"{start}{words}")
@@ -178,6 +178,7 @@ class PostgresConnection:
 
 _TROUBLE = {
     "Connection refused": "connection refused; is the server running?",
+    "could not translate host name": "the host's name is not known; is it right, and is the network up?",
     "timeout expired": "no answer in time",
     "starting up": "the server is starting up",
     "shutting down": "the server is shutting down",

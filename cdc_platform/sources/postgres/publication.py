@@ -6,7 +6,9 @@ It may be made by the platform or by a database administrator beforehand, and ma
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from psycopg2.errors import InsufficientPrivilege
 
 from cdc_platform.errors import CdcError, Gap, NeedsPerson, NotUnderstood
 from cdc_platform.model.schema import TableName
@@ -45,6 +47,25 @@ def ensure_published(session: Session, name: str, tables: Mapping[TableName, Cat
         _own(session, tables, missing, statement)
         with session.cursor() as cursor:
             cursor.execute(statement)
+
+
+def identify(session: Session, tables: Mapping[TableName, CatalogueTable]) -> dict[TableName, CatalogueTable]:
+    """Tables without a primary key get the replica identity that following them needs, where the user owns them.
+
+    Published without one, the source's own updates and deletes of such a table would fail.
+    """
+    identified = dict(tables)
+    for table, shape in tables.items():
+        if shape.identity == "d" and not shape.schema.primary_key and shape.permanent:
+            try:
+                with session.cursor() as cursor:
+                    cursor.execute(
+                        f"alter table {identifier(table.schema)}.{identifier(table.name)} replica identity full"
+                    )
+            except InsufficientPrivilege:
+                continue  # the preflight says what its owner should run
+            identified[table] = replace(shape, identity="f")
+    return identified
 
 
 def unpublished(session: Session, name: str, tables: Mapping[TableName, CatalogueTable]) -> dict[TableName, CdcError]:

@@ -55,11 +55,12 @@ class PostgresSource:
 
     def prepare(self, tables: Sequence[TableName]) -> None:
         """Check server and tables, make the publication, then the slot: decoding needs them in this order."""
-        found = self._tables(tables)
+        found: Mapping[TableName, CatalogueTable] = self._tables(tables)
         session = self._session()
         with self._connection.errors("preparing"):
             slot = slots.read_slot(session, self._slot)
             preflight.check_server(session, new_slots=0 if slot else 2)
+            found = publication.identify(session, found)
             preflight.check_tables(session, found)
             if slot is not None:
                 slots.check_usable(session, self._slot, slot)
