@@ -115,7 +115,7 @@ def _images_begin(rows: TableRows, columns: int, schema: TableSchema) -> Ints:
         if ((present & full) != full).any():
             raise NotUnderstood(
                 f"{schema.table}: the binlog holds only part of a row's columns;"
-                " set binlog_row_image=FULL on the server, in every session, and resync the table"
+                " set binlog_row_image=FULL on the server, in every session, and begin its pipeline anew"
             )
     return bitmaps + width + np.where(is_update, width, 0)
 
@@ -155,7 +155,7 @@ def _images_frame(rows: TableRows, starts: Ints, changes: _Rows, shape: Shape, b
             position = format_binlog(base, int(rows.at[changes.events[change]]))
             raise InvalidRow(
                 f"{shape.schema.table}, column {column.name} at {position}, row {int(changes.ordinals[change])}"
-                f" of the event: the value {error.reason}; correct it at the source and resync the table"
+                f" of the event: the value {error.reason}; correct it at the source and begin its pipeline anew"
             ) from error
         columns.append(series.alias(column.name))
     return pl.DataFrame(columns)

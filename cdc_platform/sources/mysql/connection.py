@@ -193,7 +193,7 @@ def server_error(code: int, text: str, target: MySQLConnection | None = None) ->
     if code == _BINLOG_READ and "server_id" in line:
         return Unavailable(f"{at}: another reader took this one's server id: {line}")
     if code == _BINLOG_READ:
-        return Gap(f"{at} cannot read its binlog from the wanted position: {line}; resync the source's pipelines")
+        return Gap(f"{at} cannot read its binlog from the wanted position: {line}; begin the source's pipelines anew")
     return Unavailable(f"{at}: {line} (error {code})")
 
 

@@ -41,11 +41,11 @@ _OPERATION = {
 }  # fmt: skip
 _OPERATIONS = np.array([_OPERATION.get(kind, -1) for kind in range(256)], np.int64)
 
-_COMPRESSED = "it is compressed; set {} and resync the source's pipelines"
+_COMPRESSED = "it is compressed; set {} and begin the source's pipelines anew"
 _WHY = {
     binlog.TRANSACTION_PAYLOAD: _COMPRESSED.format("binlog_transaction_compression=OFF, in every session,"),
     binlog.QUERY_COMPRESSED: _COMPRESSED.format("log_bin_compress=OFF"),
-    binlog.INCIDENT: "the server says that changes were lost here; resync the source's pipelines",
+    binlog.INCIDENT: "the server says that changes were lost here; begin the source's pipelines anew",
 }
 
 
@@ -176,7 +176,7 @@ class Follower:
             place = format_binlog(self.bounds.base, int(stretch.at[indices[strange[0]]]))
             raise NotUnderstood(
                 f"{mapped.table}: the binlog at {place} holds {_ROWS_NOT_UNDERSTOOD[int(kinds[strange[0]])]}"
-                " and resync the table"
+                " and begin its pipeline anew"
             )
 
     def _decode(self, stretch: Stretch, runs: list[Run], transactions: Transactions) -> list[ChangeBatch]:
@@ -246,7 +246,7 @@ RunsByTable = dict[TableName, list[Run]]
 
 
 def _statement_error(table: TableName, what: str, place: str) -> NotUnderstood:
-    return NotUnderstood(f"{table}: {what} at {place} changes its rows without row events; resync the table")
+    return NotUnderstood(f"{table}: {what} at {place} changes its rows without row events; begin its pipeline anew")
 
 
 def _touched(rows: RunsByTable, transactions: Transactions, number: int) -> set[TableName]:

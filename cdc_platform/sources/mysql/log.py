@@ -162,5 +162,5 @@ def _check_start(stretch: Stretch, start: int) -> None:
         return  # the start was a file's end
     raise Gap(
         "no event begins at the position to go on from: the binlog was reset or belongs to another server;"
-        " resync the source's pipelines"
+        " begin the source's pipelines anew"
     )

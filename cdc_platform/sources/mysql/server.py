@@ -65,7 +65,7 @@ def check_kept(session: Session, at: int) -> None:
     sizes = {number: size for (_, number), size in files.items()}
     if not sizes:
         raise NeedsPerson(NO_BINLOG)
-    action = "resync the source's pipelines"
+    action = "begin the source's pipelines anew"
     if sequence < min(sizes):
         raise Gap(f"MySQL no longer has binlog file {sequence}: its oldest is {min(sizes)}; {action}, and raise"
                   " binlog_expire_logs_seconds (expire_logs_days)")  # fmt: skip

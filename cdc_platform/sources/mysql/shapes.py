@@ -52,7 +52,7 @@ def shape_of(table_map: TableMap, catalogue: Catalogue) -> Shape:
     if table_map.names is None or table_map.labels is None or types is None:
         raise SchemaConflict(
             f"{table_map.table} changed its columns since this part of the binlog was written, and the binlog does not"
-            " name them: set binlog_row_metadata=FULL on the server and resync the table"
+            " name them: set binlog_row_metadata=FULL on the server and begin its pipeline anew"
         )
     return _shape(table_map, types, table_map.names, (), catalogue)
 

@@ -147,7 +147,7 @@ class PostgresConnection:
         if sqlstate == "42501":
             return NeedsPerson(f"{start}user '{self.user}' lacks a privilege ({text})")
         if sqlstate in ("55000", "42704"):  # the slot is invalidated; the slot or the publication is (or was) not there
-            return Gap(f"{start}{text}; resync the tables")
+            return Gap(f"{start}{text}; begin their pipelines anew")
         if sqlstate[:2] in ("08", "40", "53", "57") or sqlstate == "55P03":
             return Unavailable(f"{start}{text}")
         if sqlstate[:2] in ("21", "22", "23"):  # such texts quote values

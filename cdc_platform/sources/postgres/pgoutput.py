@@ -225,7 +225,7 @@ class _Decoder:
                 relation = _shape_at(shapes.get(oid, []), message)
                 if relation is None:
                     self._messages.malformed(message, start + 6, f"nothing is known of relation {oid}")
-                self._stop(relation.table, message, "TRUNCATE of {table} at {lsn}: resync the table")
+                self._stop(relation.table, message, "TRUNCATE of {table} at {lsn}: begin its pipeline anew")
             reader.end()
 
     def rows_of(self, places: Ints, shapes: _Shapes) -> None:

@@ -71,7 +71,7 @@ def identify(session: Session, tables: Mapping[TableName, CatalogueTable]) -> di
 def unpublished(session: Session, name: str, tables: Mapping[TableName, CatalogueTable]) -> dict[TableName, CdcError]:
     """The tables whose changes are not all in the log as it is decoded now, and why."""
     publication = _read(session, name)
-    then = "changes since then are not to be had: resync the table"
+    then = "changes since then are not to be had: begin its pipeline anew"
     if publication is None:
         return {table: Gap(f"{table}: publication '{name}' does not exist any more; {then}") for table in tables}
     published = published_tables(session, name)

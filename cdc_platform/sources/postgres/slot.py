@@ -74,7 +74,7 @@ def read_slot(session: Session, name: str) -> Slot | None:
 def resumable_slot(session: Session, name: str, start: Position) -> Slot:
     """The slot, able to deliver everything from `start` on; a Gap says why it is not."""
     slot = read_slot(session, name)
-    then = "changes since then are lost to the platform: resync the tables"
+    then = "changes since then are lost to the platform: begin their pipelines anew"
     if slot is None:
         raise Gap(f"replication slot '{name}' does not exist any more; {then}")
     check_usable(session, name, slot)
