@@ -254,7 +254,9 @@ class ChangeLog:
         try:
             lines = file.read_text(encoding="utf-8").splitlines()
         except FileNotFoundError as error:
-            raise NeedsPerson(f"commit {version} of the change log at {self.path} is gone; begin its pipeline anew") from error
+            raise NeedsPerson(
+                f"commit {version} of the change log at {self.path} is gone; begin its pipeline anew"
+            ) from error
         actions: dict[str, list[dict[str, Any]]] = {}
         for line in lines:
             for kind, action in json.loads(line).items():

@@ -68,7 +68,7 @@ def test_rows_that_vanish_without_row_events(pair: Database, statement: str, wor
     error = failure(pair, start, "insert into bad values (5, 'lost', null)", statement)
     assert isinstance(error, NotUnderstood)
     assert words in str(error)
-    assert "resync" in str(error)
+    assert "anew" in str(error)
 
 
 def test_a_dropped_partition_is_not_passed_over(pair: Database) -> None:

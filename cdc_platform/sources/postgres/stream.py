@@ -213,7 +213,9 @@ def _table_schema(session: Session, relation: Relation, now: TableSchema) -> Tab
     columns = []
     for shape, type_name in zip(relation.columns, names, strict=True):
         if shape.type_oid not in types:
-            raise NotUnderstood(f"{relation.table}: the type of column '{shape.name}' has been dropped since; begin its pipeline anew")
+            raise NotUnderstood(
+                f"{relation.table}: the type of column '{shape.name}' has been dropped since; begin its pipeline anew"
+            )
         arrow = types[shape.type_oid].arrow(shape.typmod)
         same = today.get(shape.name)
         if same is not None and (same.type, same.source_type) == (arrow, type_name):
