@@ -3,8 +3,9 @@
     source.changes ──> [drop what the log has] ──> events ──> log.append(upto) ──> source.acknowledge(min over logs)
 
 Why nothing is lost: a stretch reaches the logs before the source hears of it, and what it hears is read back from
-the logs: the least position among them, those of failed tables included. Why nothing is doubled: a log's position
-is in the commit of its events, and events before it are dropped when the source delivers them again.
+the logs: the least position among them, those of failed tables included (but not those of tables in a gap, whose
+changes are lost already). Why nothing is doubled: a log's position is in the commit of its events, and events before
+it are dropped when the source delivers them again.
 
 A table without changes gets an empty commit with the new position when it is `IDLE_BYTES` behind one that has some, or
 `QUIET_BYTES` behind where all is quiet: an idle table neither holds the source's log back for long nor costs a commit
@@ -58,7 +59,11 @@ def capture(feed: Feed, until: Position | None = None, progress: Progress = sile
         tables = _followable(feed, done)
         fresh = [t for t in tables if feed.logs[t].position() is None]
         if fresh:
-            _snapshot(feed, fresh, tables, done, progress)
+            try:
+                _snapshot(feed, fresh, tables, done, progress)
+            except CdcError as error:  # of the snapshot as such: the tables that are followed already go on
+                for table in fresh:
+                    done.failures.setdefault(table, error)
         _follow(feed, [t for t in tables if t not in done.failures], head, done, progress)
         done.upto = head
         return done

@@ -12,8 +12,9 @@ import pytest
 from deltalake import DeltaTable
 
 from cdc_platform.change_log.log import ChangeLog
-from cdc_platform.errors import ConfigError, Gap
+from cdc_platform.errors import ConfigError, Gap, Unavailable
 from cdc_platform.mock_data.simulate import simulate
+from cdc_platform.sources.postgres.source import PostgresSource
 from cdc_platform_tests import readers
 from cdc_platform_tests.world import World, address, assert_same, latest
 
@@ -300,3 +301,30 @@ def test_a_table_taken_out_of_the_publication_is_a_gap(world: World) -> None:
     assert isinstance(results["postgres_customers_cdc"].error, Gap)
     assert results["postgres_orders_cdc"].error is None
     assert results["postgres_orders_cdc"].application.events["UPDATE"] == 1
+
+
+def test_a_table_that_cannot_be_snapshotted_now_does_not_hold_up_those_that_are_followed(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.folder = tmp_path / "pipelines"
+    world.folder.mkdir()
+    (world.folder / "one.yaml").write_text(one_pipeline("postgres", "customers", "deltalake", "append"))
+    world.run()
+    world.postgres_do("update customers set city = 'seen' where customer_id = 1")
+    late = (
+        one_pipeline("postgres", "orders", "deltalake", "append")
+        .replace("target", "late")
+        .replace("id: one", "id: late")
+    )
+    (world.folder / "late.yaml").write_text(late)
+
+    def unavailable(self: PostgresSource) -> None:
+        raise Unavailable("transactions are open")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PostgresSource, "snapshot", unavailable)
+        results = {r.pipeline: r for r in world.run_all()}
+    assert results["one"].application.events["UPDATE"] == 1
+    assert results["one"].error is None
+    assert isinstance(results["late"].error, Unavailable)
+    assert {r.pipeline: r.application.snapshot_rows for r in world.run()} == {"late": 500, "one": 0}
