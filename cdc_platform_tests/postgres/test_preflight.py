@@ -55,7 +55,7 @@ def test_wrong_password_user_database_host_and_port(database: Database) -> None:
     assert "rejected" in refused(database.source(user="nobody else"), ConfigError)
     assert refused(database.source(database="elsewhere"), ConfigError) == f"{label}: there is no database 'elsewhere'"
     assert "connection refused" in refused(database.source(port=1), Unavailable)
-    assert "host's name is unknown" in refused(database.source(host="no.such.host.invalid"), ConfigError)
+    assert "host's name is not known" in refused(database.source(host="no.such.host.invalid"), Unavailable)
 
 
 def test_an_arrow_session_is_refused_in_the_same_words(database: Database) -> None:
