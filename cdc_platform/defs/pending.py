@@ -14,7 +14,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from cdc_platform.engine.capture import IDLE_BYTES
+from cdc_platform.engine.capture import QUIET_BYTES
 from cdc_platform.engine.feeds import Feed, Flow
 from cdc_platform.engine.lag import oldest_unapplied
 from cdc_platform.errors import CdcError, NeedsPerson
@@ -96,4 +96,4 @@ def _behind(flows: Sequence[Flow]) -> str | None:
 def _grown(followed: Mapping[TableName, Position], head: Position) -> str | None:
     """Nothing for us in a long stretch: the logs must move along, or the source keeps all of it."""
     behind = head.at - min((p.at for p in followed.values()), default=head.at)
-    return "the source's log has grown without changes of these tables" if behind >= IDLE_BYTES else None
+    return "the source's log has grown without changes of these tables" if behind >= QUIET_BYTES else None

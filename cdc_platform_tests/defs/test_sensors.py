@@ -262,7 +262,7 @@ def test_a_log_that_grows_without_changes_of_ours_is_moved_along(
     world: World, filled: Sensor, case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case.unfollowed(world)
-    monkeypatch.setattr(pending, "IDLE_BYTES", 100)
+    monkeypatch.setattr(pending, "QUIET_BYTES", 100)
     assert "grown" in filled.requested().tags["cdc/reason"]
 
 
