@@ -38,6 +38,7 @@ from cdc_platform.sources.source import Snapshot
 IDLE_BYTES = 1 << 20
 # The same where no followed table had a change: other tables' changes alone should cost a commit seldom.
 QUIET_BYTES = 64 << 20
+# A log has one shape for its life (another one stops its table), so its events have one version.
 _SCHEMA_VERSION = 1
 
 
@@ -48,7 +49,6 @@ class Capture:
     changes: dict[TableName, int] = field(default_factory=dict)
     snapshot_rows: dict[TableName, int] = field(default_factory=dict)
     failures: dict[TableName, CdcError] = field(default_factory=dict)
-    upto: Position | None = None
 
 
 def capture(feed: Feed, until: Position | None = None, progress: Progress = silent) -> Capture:
@@ -65,7 +65,6 @@ def capture(feed: Feed, until: Position | None = None, progress: Progress = sile
                 for table in fresh:
                     done.failures.setdefault(table, error)
         _follow(feed, [t for t in tables if t not in done.failures], head, done, progress)
-        done.upto = head
         return done
 
 

@@ -32,7 +32,6 @@ from cdc_platform.errors import CdcError
 from cdc_platform.model.digest import Digest, digest, latest_digest
 from cdc_platform.model.position import Position
 from cdc_platform.model.projection import Projection, order_columns
-from cdc_platform.model.schema import TableSchema
 from cdc_platform.quality import checks
 from cdc_platform.quality.checks import ValidationType, Verdict
 from cdc_platform.quality.results import record
@@ -65,7 +64,6 @@ class _Subject:
     verdicts: list[Verdict]
     error: CdcError | None = None
     plan: Projection | None = None
-    shape: TableSchema | None = None
     digest: Digest | None = None
     seconds: float = 0.0
 
@@ -164,7 +162,7 @@ def _measure_lag(feed: Feed, subject: _Subject, head: Position) -> None:
 def _read_source(feed: Feed, subject: _Subject, snapshot: Snapshot) -> None:
     table = subject.flow.table
     shape = feed.source.schemas([table])[table]
-    subject.shape, subject.plan = shape, projection_of(subject.flow, shape)
+    subject.plan = projection_of(subject.flow, shape)
     wanted = _source_columns(subject)
     plan = subject.plan
     names = [f.name for f in plan.target.fields if f.name in _target_columns(subject)]

@@ -6,8 +6,6 @@ how an Arrow type becomes a destination's is that of `model/projection.py` and t
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -57,10 +55,3 @@ class TableSchema:
     def row_type(self) -> pa.StructType:
         """The Arrow struct of one row image, all fields nullable (an image of a deleted key may lack columns)."""
         return pa.struct([pa.field(column.name, column.type) for column in self.columns])
-
-    @property
-    def fingerprint(self) -> str:
-        """Eight hex digits that change when a name, type or key does; nullability does not count."""
-        parts: Sequence[str] = [f"{c.name}\x00{c.type}\x00{c.source_type}" for c in self.columns]
-        text = "\x01".join([*parts, "\x02", *self.primary_key])
-        return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
