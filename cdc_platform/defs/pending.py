@@ -18,6 +18,7 @@ from cdc_platform.engine.capture import QUIET_BYTES
 from cdc_platform.engine.feeds import Feed, Flow
 from cdc_platform.engine.lag import oldest_unapplied
 from cdc_platform.errors import CdcError, NeedsPerson
+from cdc_platform.model.change import Followed
 from cdc_platform.model.position import ORIGIN, Position
 from cdc_platform.model.schema import TableName
 
@@ -68,7 +69,8 @@ def _changed(feed: Feed, followed: Mapping[TableName, Position], seen: Position,
     known = seen if seen <= head else ORIGIN  # a head behind what was seen is another server's
     bounds = {table: max(position, known) for table, position in followed.items()}
     start = min(bounds.values(), default=head)
-    for captured in feed.source.changes(list(bounds), start, head) if start < head else ():
+    tables = {table: Followed(feed.logs[table].schema(), bound) for table, bound in bounds.items()}
+    for captured in feed.source.changes(tables, start, head) if start < head else ():
         for error in captured.failures.values():
             raise error
         for batch in captured.batches:

@@ -27,7 +27,7 @@ from cdc_platform.engine.feeds import Feed
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.engine.progress import Progress, silent
 from cdc_platform.errors import CdcError, Gap, NeedsPerson, SchemaConflict
-from cdc_platform.model.change import Captured, ChangeBatch
+from cdc_platform.model.change import Captured, ChangeBatch, Followed
 from cdc_platform.model.event import Origin, events
 from cdc_platform.model.position import Position, parse_binlog
 from cdc_platform.model.schema import TableName, TableSchema
@@ -109,7 +109,7 @@ def _snapshot(
 ) -> None:
     """The first state of each fresh table, all from one snapshot; each log takes its rows in one commit."""
     identity = feed.source.identity()
-    with feed.source.snapshot() as snapshot:
+    with feed.source.snapshot(fresh) as snapshot:
         text = feed.source.format(snapshot.position)
         binlog_base = parse_binlog(text)[0] if feed.system == "mysql" else None
         for table in fresh:
@@ -138,7 +138,8 @@ def _follow(feed: Feed, tables: list[TableName], until: Position, done: Capture,
     positions = {table: position for table in tables if (position := feed.logs[table].position()) is not None}
     captured_rows = 0
     start = min(positions.values(), default=until)
-    for captured in feed.source.changes(list(positions), start, until) if start < until else ():
+    followed = {table: Followed(feed.logs[table].schema(), position) for table, position in positions.items()}
+    for captured in feed.source.changes(followed, start, until) if start < until else ():
         added = _log(feed, captured, positions, done)
         if added:
             captured_rows += added

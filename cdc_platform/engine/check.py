@@ -115,7 +115,7 @@ def _check_source(feed: Feed, subjects: list[_Subject], progress: Progress) -> N
         head = feed.source.head()
         for subject in ready:
             _guarded(subject, lambda s: _measure_lag(feed, s, head))
-        with feed.source.snapshot() as snapshot:
+        with feed.source.snapshot([subject.flow.table for subject in ready]) as snapshot:
             for subject in ready:
                 progress(f"check {subject.flow.pipeline.id}", 0)
                 _guarded(subject, lambda s: _read_source(feed, s, snapshot))

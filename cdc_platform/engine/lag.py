@@ -8,6 +8,7 @@ from datetime import datetime
 import polars as pl
 
 from cdc_platform.engine.feeds import Feed, Flow
+from cdc_platform.model.change import Followed
 from cdc_platform.model.position import Position
 
 
@@ -34,7 +35,7 @@ def oldest_uncaptured(feed: Feed, flow: Flow, head: Position) -> datetime | None
     position = flow.log.position()
     if position is None or position >= head:
         return None
-    for captured in feed.source.changes([flow.table], position, head):
+    for captured in feed.source.changes({flow.table: Followed(flow.log.schema(), position)}, position, head):
         for batch in captured.batches:
             if len(batch):
                 return _datetime(batch.frame["source_ts"].min())

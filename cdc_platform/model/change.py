@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import polars as pl
 
@@ -34,25 +35,108 @@ class ChangeBatch:
     | before         | Struct or null    | row before the change: UPDATE, DELETE. Fields and types of `schema`  |
     | after          | Struct or null    | row after the change: INSERT, UPDATE                                 |
 
-    No cell of `after` is "unchanged": the source has filled those from `before`, or has stopped.
+    A cell is a value, null, or unchanged. `holes` has, for each column where `after` may lack a cell that the change
+    left as it was (Postgres' unchanged TOAST values, MySQL's partial row images), a boolean series: True where it
+    does, and the cell is null there. Only UPDATEs have holes; the engine fills them before anything is logged.
     """
 
     schema: TableSchema
     frame: pl.DataFrame
+    holes: Mapping[str, pl.Series] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.frame.height
+
+    @property
+    def table(self) -> TableName:
+        return self.schema.table
+
+    @property
+    def start(self) -> Position:
+        """The place of the first change; the batch has one."""
+        return Position(self.frame["at"][0], self.frame["ordinal"][0])
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something that is no row change stands in the log; fields as the columns of `ChangeBatch.frame`."""
+
+    at: int
+    ordinal: int
+    lsn: str
+    transaction_id: str | None
+    source_ts: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Reshaped:
+    """From `place` on the table has this shape; said where no row change says it (a column renamed, then nothing)."""
+
+    schema: TableSchema
+    place: Place
+
+    @property
+    def table(self) -> TableName:
+        return self.schema.table
+
+    @property
+    def start(self) -> Position:
+        return Position(self.place.at, self.place.ordinal)
+
+
+@dataclass(frozen=True, slots=True)
+class Truncated:
+    """All rows of the table went at `place`, without a row change each. Takes one ordinal."""
+
+    table: TableName
+    place: Place
+
+    @property
+    def start(self) -> Position:
+        return Position(self.place.at, self.place.ordinal)
+
+
+@dataclass(frozen=True, slots=True)
+class Unlogged:
+    """At `place` rows may have changed without row changes in the log, for this reason (`a statement-based UPDATE`):
+
+    the table has to be compared with its source at some later position.
+    """
+
+    table: TableName
+    place: Place
+    reason: str
+
+    @property
+    def start(self) -> Position:
+        return Position(self.place.at, self.place.ordinal)
+
+
+Entry = ChangeBatch | Reshaped | Truncated | Unlogged
+"""What a source's log says about one table, in stretches of one shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A table that is followed from `position` on, where it has the shape `schema`."""
+
+    schema: TableSchema
+    position: Position
 
 
 @dataclass(frozen=True, slots=True)
 class Captured:
     """A stretch of a source's log: all changes of the followed tables before `upto`.
 
-    `batches` holds zero or more batches, several of one table when its schema changed in between
-    (then in log order). `upto` may lie inside a transaction (its ordinal says where). `failures` names the
-    tables that deliver nothing from here on, with the reason.
+    `entries` holds zero or more of each table; those of one table are in log order. `upto` may lie inside a
+    transaction (its ordinal says where). `failures` names the tables that deliver nothing from here on, and why.
     """
 
-    batches: tuple[ChangeBatch, ...]
+    entries: tuple[Entry, ...]
     upto: Position
     failures: Mapping[TableName, CdcError] = field(default_factory=dict)
+
+    @property
+    def batches(self) -> tuple[ChangeBatch, ...]:
+        """The row changes alone."""
+        return tuple(entry for entry in self.entries if isinstance(entry, ChangeBatch))

@@ -26,7 +26,8 @@ class TableName:
 class Column:
     """One column: `type` is what both snapshot and stream deliver, `source_type` as the server declares it.
 
-    `source_id` is what survives a rename where the source has such a thing (Postgres' attnum), else None.
+    `source_id` is what survives a rename and is never given to another column of the table: Postgres' attribute number;
+    for MySQL a number that the reader hands out and carries on through the renames that it sees in the binlog.
     """
 
     name: str

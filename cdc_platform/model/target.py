@@ -12,6 +12,9 @@ from cdc_platform.errors import ConfigError
 
 Transform = Literal["identity", "day", "month", "year"]
 
+SOURCE_IDS = "cdc.columns"
+"""The table property in which a destination keeps which source column fills each of its own."""
+
 _PARTITION = re.compile(r"(?:(\w+)\s*\(\s*(.+?)\s*\)|(.+))")
 _TRANSFORMS: dict[str, Transform] = {
     "identity": "identity",
@@ -23,11 +26,16 @@ _TRANSFORMS: dict[str, Transform] = {
 
 @dataclass(frozen=True, slots=True)
 class TargetField:
-    """One destination column; `required` ones hold no null."""
+    """One destination column; `required` ones hold no null.
+
+    `source_id` is the `Column.source_id` that fills it, by which a renamed column is known again; None for `_cdc_*`.
+    Destinations keep it with the table, in the table property `SOURCE_IDS`: JSON, column name to id.
+    """
 
     name: str
     type: pa.DataType
     required: bool = False
+    source_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

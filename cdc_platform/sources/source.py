@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from cdc_platform.model.change import Captured, ChangeBatch
+from cdc_platform.model.change import Captured, ChangeBatch, Followed
 from cdc_platform.model.position import Position
 from cdc_platform.model.schema import TableName, TableSchema
 
@@ -16,6 +16,9 @@ class Snapshot(Protocol):
 
     @property
     def position(self) -> Position: ...
+
+    def schema(self, table: TableName) -> TableSchema:
+        """The table's shape in this snapshot."""
 
     def count(self, table: TableName) -> int:
         """Rows of the table in this snapshot."""
@@ -51,11 +54,14 @@ class Source(Protocol):
     def head(self) -> Position:
         """The bound below which everything committed by now lies."""
 
-    def snapshot(self) -> AbstractContextManager[Snapshot]:
-        """A consistent read of the database, bound to a log position; several tables can be read from it."""
+    def snapshot(self, tables: Sequence[TableName]) -> AbstractContextManager[Snapshot]:
+        """A consistent read of these tables, bound to a log position. None of them changes its shape meanwhile."""
 
-    def changes(self, tables: Sequence[TableName], start: Position, until: Position) -> Iterator[Captured]:
-        """All changes of `tables` in [start, until), in stretches of bounded memory; the last reaches `until`.
+    def changes(self, followed: Mapping[TableName, Followed], start: Position, until: Position) -> Iterator[Captured]:
+        """What the log says of the followed tables in [start, until), in stretches of bounded memory.
+
+        The last stretch reaches `until`. Nothing before a table's own position is delivered, or looked into. Shapes
+        are told by change of the one that each table is followed with, so that `Column.source_id`s go on.
 
         Calling `acknowledge` between two stretches is allowed and not required. A table that cannot be
         followed further is named in `Captured.failures` once and delivers no more; the others go on.

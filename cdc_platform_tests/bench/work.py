@@ -16,6 +16,7 @@ from cdc_platform.engine import apply as applying
 from cdc_platform.engine import capture as capturing
 from cdc_platform.engine.feeds import Feed, open_feed, open_flow
 from cdc_platform.mock_data.endpoint import Address
+from cdc_platform.model.change import Followed
 from cdc_platform.model.schema import TableName
 
 
@@ -57,7 +58,7 @@ def postgres_copy(at: Places) -> int:
 def snapshot(at: Places, system: str) -> int:
     with feed(at, system) as opened:
         opened.source.prepare([table(opened)])
-        with opened.source.snapshot() as found:
+        with opened.source.snapshot([table(opened)]) as found:
             return sum(len(batch) for batch in found.read(table(opened)))
 
 
@@ -71,9 +72,10 @@ def capture(at: Places, system: str) -> int:
 
 def changes(at: Places, system: str) -> int:
     with feed(at, system) as opened:
-        start = opened.logs[table(opened)].position()
+        log = opened.logs[table(opened)]
+        start = log.position()
         assert start is not None
-        stretches = opened.source.changes([table(opened)], start, opened.source.head())
+        stretches = opened.source.changes({table(opened): Followed(log.schema(), start)}, start, opened.source.head())
         return sum(len(batch) for stretch in stretches for batch in stretch.batches)
 
 

@@ -16,7 +16,7 @@ import polars as pl
 import pymysql
 import pytest
 
-from cdc_platform.model.change import Captured
+from cdc_platform.model.change import Captured, Followed
 from cdc_platform.model.position import Position
 from cdc_platform.model.schema import TableName
 from cdc_platform.servers.state import ServerState
@@ -68,8 +68,9 @@ class Database:
         self, *names: str, start: Position, until: Position | None = None, stretch_bytes: int = STRETCH_BYTES
     ) -> list[Captured]:
         source = self.source(stretch_bytes)
-        tables = [self.table(name) for name in names]
-        return list(source.changes(tables, start, until or source.head()))
+        tables = source.schemas([self.table(name) for name in names])
+        followed = {table: Followed(schema, start) for table, schema in tables.items()}
+        return list(source.changes(followed, start, until or source.head()))
 
     def close(self) -> None:
         for source in self._sources:

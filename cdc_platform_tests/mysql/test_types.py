@@ -169,7 +169,7 @@ def round_trip(database: Database, names: tuple[str, ...], rows: list[tuple[Any,
     start = source.head()
     database.run("begin", f"insert into t values ({', '.join(['%s'] * len(names))}, 0)", rows=rows)
     database.run("commit")
-    with source.snapshot() as snapshot:
+    with source.snapshot([]) as snapshot:
         taken = pl.concat([batch.frame for batch in snapshot.read(table)])
         until = snapshot.position
     database.run("update t set n = n + 1", "delete from t")
@@ -215,7 +215,7 @@ def test_schema_says_the_types_that_are_delivered(typed: Database) -> None:
     schema = source.schemas([table])[table]
     start = source.head()
     typed.run("insert into t () values ()")
-    with source.snapshot() as snapshot:
+    with source.snapshot([]) as snapshot:
         (taken,) = snapshot.read(table)
     ((streamed,),) = [one.batches for one in typed.changes("t", start=start)]
     wanted = {column.name: polars_type(column.type) for column in schema.columns}
@@ -231,7 +231,7 @@ def test_schema_says_the_types_that_are_delivered(typed: Database) -> None:
 
 def test_a_narrowed_snapshot_has_only_the_wanted_columns(typed: Database) -> None:
     typed.run("create table t (id int primary key, a int, b text)", "insert into t values (1, 2, 'x'), (2, 3, null)")
-    with typed.source().snapshot() as snapshot:
+    with typed.source().snapshot([]) as snapshot:
         (batch,) = snapshot.read(typed.table("t"), ["b", "id"])
     assert batch.schema.names == ("id", "b")
     assert batch.schema.primary_key == ("id",)

@@ -11,7 +11,7 @@ import psycopg2
 import psycopg2.extensions
 import pytest
 
-from cdc_platform.model.change import Captured
+from cdc_platform.model.change import Captured, Followed
 from cdc_platform.model.position import Position
 from cdc_platform.model.schema import TableName
 from cdc_platform.servers.state import ServerState
@@ -81,7 +81,8 @@ def follow(
 ) -> list[Captured]:
     """All of [start, until) without acknowledging; `until` is the head when None. Checks what holds of any reading."""
     until = until or source.head()
-    captured = list(source.changes(tables, start, until))
+    followed = {name: Followed(schema, start) for name, schema in source.schemas(tables).items()}
+    captured = list(source.changes(followed, start, until))
     assert not captured if start == until else captured[-1].upto == until
     low = start
     seen: dict[TableName, list[Position]] = {name: [] for name in tables}

@@ -206,7 +206,7 @@ def test_the_least_privileged_role(database: Database, role: str) -> None:
     assert source.identity()
     database.run("insert into a values (1, 'x')")
     assert images(follow(source, [A], start)) == [("INSERT", None, {"id": 1, "name": "x"})]
-    with source.snapshot() as snapshot:
+    with source.snapshot([]) as snapshot:
         assert snapshot.count(A) == 1
     source.acknowledge(source.head())
 
@@ -286,7 +286,7 @@ def test_a_column_list_narrows_both_paths(tables: Database) -> None:
     tables.run("insert into a values (1, 2, 3)")
     assert source.schemas([A])[A].names == ("id", "y")
     assert images(follow(source, [A], start)) == [("INSERT", None, {"id": 1, "y": 3})]
-    with source.snapshot() as snapshot:
+    with source.snapshot([]) as snapshot:
         (batch,) = snapshot.read(A)
     assert batch.frame["after"].to_list() == [{"id": 1, "y": 3}]
 

@@ -30,7 +30,7 @@ def filled(database: Database) -> Database:
 
 def test_rows_are_inserts_just_before_the_position(filled: Database) -> None:
     source = filled.source()
-    with source.snapshot() as snapshot:
+    with source.snapshot([]) as snapshot:
         assert (snapshot.count(A), snapshot.count(B)) == (1000, 0)
         (batch,) = snapshot.read(A)
         assert list(snapshot.read(B)) == []
@@ -47,7 +47,7 @@ def test_rows_are_inserts_just_before_the_position(filled: Database) -> None:
 
 def test_frames_have_the_same_columns_and_types_as_the_stream(filled: Database) -> None:
     source = filled.source()
-    with source.snapshot() as snapshot:
+    with source.snapshot([]) as snapshot:
         (read,) = snapshot.read(A)
     filled.run("update a set name = 'x' where id = 1")
     (streamed,) = [b for c in follow(source, [A], snapshot.position) for b in c.batches]
@@ -56,7 +56,7 @@ def test_frames_have_the_same_columns_and_types_as_the_stream(filled: Database) 
 
 
 def test_some_columns_only(filled: Database) -> None:
-    with filled.source().snapshot() as snapshot:
+    with filled.source().snapshot([]) as snapshot:
         (batch,) = snapshot.read(A, ["name", "id"])
         assert batch.schema.names == ("name", "id")
         assert batch.schema.primary_key == ("id",)
@@ -69,7 +69,7 @@ def test_some_columns_only(filled: Database) -> None:
 
 def test_many_rows_come_in_several_batches(filled: Database) -> None:
     filled.run("insert into a select i, 'x', i from generate_series(1001, 300000) i")
-    with filled.source().snapshot() as snapshot:
+    with filled.source().snapshot([]) as snapshot:
         batches = list(snapshot.read(A))
     assert sum(map(len, batches)) == 300_000
     assert max(map(len, batches)) <= 262_144
@@ -79,7 +79,7 @@ def test_many_rows_come_in_several_batches(filled: Database) -> None:
 
 def test_what_happens_meanwhile_is_in_the_stream_and_not_in_the_snapshot(filled: Database) -> None:
     source = filled.source()
-    with source.snapshot() as snapshot:
+    with source.snapshot([]) as snapshot:
         filled.run(
             "update a set balance = -1 where id = 1; delete from a where id = 2; insert into a values (0, 'new')"
         )
@@ -111,7 +111,7 @@ def test_snapshot_and_stream_make_a_whole_under_load(filled: Database) -> None:
     states = []
     try:
         for _ in range(3):
-            with source.snapshot() as snapshot:
+            with source.snapshot([]) as snapshot:
                 (batch,) = snapshot.read(A)
             state = {row["after"]["id"]: (row["after"]["balance"], row["lsn"]) for row in batch.frame.to_dicts()}
             assert sum(balance for balance, _ in state.values()) == total
@@ -137,7 +137,7 @@ def test_a_record_from_before_the_snapshot_that_is_committed_after_it(filled: Da
     taken: list[tuple[Position, str]] = []
 
     def take() -> None:
-        with source.snapshot() as snapshot:
+        with source.snapshot([]) as snapshot:
             (batch,) = snapshot.read(A)
             taken.append((snapshot.position, batch.frame["lsn"][0]))
 
@@ -188,9 +188,9 @@ def temporary_slots(database: Database, expected: int) -> int:
 
 def test_the_temporary_slot_is_gone_afterwards(filled: Database) -> None:
     source = filled.source()
-    with source.snapshot():
+    with source.snapshot([]):
         assert temporary_slots(filled, 1) == 1
-    with pytest.raises(RuntimeError), source.snapshot():
+    with pytest.raises(RuntimeError), source.snapshot([]):
         raise RuntimeError
     assert temporary_slots(filled, 0) == 0
 
@@ -201,9 +201,9 @@ def test_an_open_transaction_is_waited_for_only_so_long(filled: Database) -> Non
         cursor.execute("insert into b values (1)")
         source = filled.source(wait=0.5)
         with pytest.raises(Unavailable, match=f"waiting for open transactions to end: pid {session.info.backend_pid}"):
-            source.snapshot().__enter__()
+            source.snapshot([]).__enter__()
         session.commit()
-    with source.snapshot() as snapshot:
+    with source.snapshot([]) as snapshot:
         assert snapshot.count(B) == 1
     assert temporary_slots(filled, 0) == 0
 
@@ -213,7 +213,7 @@ def test_one_unreadable_table_does_not_spoil_the_others(filled: Database) -> Non
     filled.run("create role reader login replication password 'reader'; grant select on b to reader")
     reader = filled.source(user="reader", password="reader")
     try:
-        with reader.snapshot() as snapshot:
+        with reader.snapshot([]) as snapshot:
             with pytest.raises(InvalidRow, match=r"public\.b: column 'day'"):
                 list(snapshot.read(B))
             with pytest.raises(Exception, match="lacks a privilege"):
@@ -226,7 +226,7 @@ def test_one_unreadable_table_does_not_spoil_the_others(filled: Database) -> Non
 
 @pytest.mark.parametrize("rewrite", ["alter table a alter balance type bigint", "truncate a", "vacuum full a"])
 def test_a_table_rewritten_meanwhile_is_not_taken_for_empty(filled: Database, rewrite: str) -> None:
-    with filled.source().snapshot() as snapshot:
+    with filled.source().snapshot([]) as snapshot:
         filled.run(rewrite)
         with pytest.raises(Unavailable, match="rewritten"):
             list(snapshot.read(A))
@@ -235,7 +235,7 @@ def test_a_table_rewritten_meanwhile_is_not_taken_for_empty(filled: Database, re
 def test_without_a_slot_there_is_no_snapshot(filled: Database) -> None:
     filled.run("select pg_drop_replication_slot(%s)", filled.slot)
     with pytest.raises(Gap, match="does not exist"):
-        filled.source().snapshot().__enter__()
+        filled.source().snapshot([]).__enter__()
 
 
 def test_rows_of_inheriting_tables_are_their_own(database: Database) -> None:
@@ -243,7 +243,7 @@ def test_rows_of_inheriting_tables_are_their_own(database: Database) -> None:
     database.run("insert into a values (1); insert into b values (2)")
     source = database.source()
     source.prepare([A, B])
-    with source.snapshot() as snapshot:
+    with source.snapshot([]) as snapshot:
         own = {name: [row["after"]["id"] for b in snapshot.read(name) for row in b.frame.to_dicts()] for name in (A, B)}
     assert own == {A: [1], B: [2]}
     assert snapshot.position > ORIGIN

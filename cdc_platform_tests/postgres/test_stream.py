@@ -357,7 +357,7 @@ def test_partitions_are_one_table(database: Database) -> None:
     start = source.head()
     database.run("insert into a select i, 'x' from generate_series(8, 11) i")
     assert [after["id"] for _, _, after in images(follow(source, [A], start))] == [8, 9, 10, 11]
-    with source.snapshot() as snapshot:
+    with source.snapshot([]) as snapshot:
         assert snapshot.count(A) == 4
         assert sorted(row["after"]["id"] for b in snapshot.read(A) for row in b.frame.to_dicts()) == [8, 9, 10, 11]
 
@@ -370,12 +370,12 @@ def test_names_with_quotes_spaces_and_letters_of_any_script(database: Database) 
     source = database.source()
     source.prepare([name])
     start = source.head()
-    with source.snapshot() as snapshot:
+    with source.snapshot([]) as snapshot:
         assert list(snapshot.read(name)) == []
     database.run(f"insert into {quoted} values (1, 'ü')")
     expected = {"Id": 1, 'a "b" %\' \\ é': "ü"}
     assert images(follow(source, [name], start)) == [("INSERT", None, expected)]
-    with source.snapshot() as snapshot:
+    with source.snapshot([]) as snapshot:
         assert [row["after"] for b in snapshot.read(name) for row in b.frame.to_dicts()] == [expected]
 
 

@@ -16,6 +16,7 @@ import yaml
 
 from cdc_platform.config.settings import PACKAGE
 from cdc_platform.errors import NeedsPerson
+from cdc_platform.model.change import Followed
 from cdc_platform.model.schema import TableName
 from cdc_platform.servers import mariadb, postgres
 from cdc_platform.servers.embedded import silent
@@ -45,11 +46,11 @@ def _capture_two_rows(source: Source, state: ServerState, owner: ServerState, ta
     """One row by snapshot, one from the log."""
     ask(owner, "insert into orders values (1)")
     source.prepare([table])
-    with source.snapshot() as snapshot:
-        start = snapshot.position
+    with source.snapshot([table]) as snapshot:
+        start, shape = snapshot.position, snapshot.schema(table)
         assert sum(len(batch) for batch in snapshot.read(table)) == 1
     ask(owner, "insert into orders values (2)")
-    captured = list(source.changes([table], start, source.head()))
+    captured = list(source.changes({table: Followed(shape, start)}, start, source.head()))
     assert sum(len(batch) for stretch in captured for batch in stretch.batches) == 1
 
 

@@ -55,6 +55,10 @@ class MySQLSnapshot:
     catalogue: Catalogue
     _reader: PacketReader | None = field(default=None)
 
+    def schema(self, table: TableName) -> TableSchema:
+        """The table's shape in this snapshot."""
+        return self.catalogue.tables([table])[table].schema
+
     def count(self, table: TableName) -> int:
         """Rows of the table in this snapshot."""
         self._finish()

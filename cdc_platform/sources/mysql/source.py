@@ -21,7 +21,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 
 from cdc_platform.errors import Unavailable
-from cdc_platform.model.change import Captured
+from cdc_platform.model.change import Captured, Followed
 from cdc_platform.model.position import Position, binlog_at, binlog_parts, format_position
 from cdc_platform.model.schema import TableName, TableSchema
 from cdc_platform.sources.ahead import ahead
@@ -91,14 +91,14 @@ class MySQLSource:
         return Position(self._head().at)
 
     @contextmanager
-    def snapshot(self) -> Iterator[MySQLSnapshot]:
+    def snapshot(self, tables: Sequence[TableName]) -> Iterator[MySQLSnapshot]:
         """A consistent read of the database on a connection of its own."""
         with session(self._target) as opened:
             yield take_snapshot(self._target, opened, self._described())
 
-    def changes(self, tables: Sequence[TableName], start: Position, until: Position) -> Iterator[Captured]:
-        """All changes of `tables` in [start, until); see `sources.source.Source`."""
-        with closing(self._changes(tables, start, until)) as stretches:
+    def changes(self, followed: Mapping[TableName, Followed], start: Position, until: Position) -> Iterator[Captured]:
+        """What the log says of the followed tables in [start, until); see `sources.source.Source`."""
+        with closing(self._changes(list(followed), start, until)) as stretches:
             yield from ahead(stretches)
 
     def _changes(self, tables: Sequence[TableName], start: Position, until: Position) -> Generator[Captured]:

@@ -55,6 +55,10 @@ class PostgresSnapshot:
     def position(self) -> Position:
         return Position(self.export.consistent)
 
+    def schema(self, table: TableName) -> TableSchema:
+        with self._reading(table) as (_, shape):
+            return shape.schema
+
     def count(self, table: TableName) -> int:
         with self._reading(table) as (cursor, shape), self.connection.errors(f"counting {table}"):
             cursor.execute(f"select count(*) from {_source(shape)}")

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cdc_platform.errors import CdcError
-from cdc_platform.model.change import Captured
+from cdc_platform.model.change import Captured, Followed
 from cdc_platform.model.position import Position, format_position
 from cdc_platform.model.schema import TableName, TableSchema
 from cdc_platform.sources.postgres import preflight, publication
@@ -104,7 +104,7 @@ class PostgresSource:
             return Position(flushed)
 
     @contextmanager
-    def snapshot(self) -> Iterator[PostgresSnapshot]:
+    def snapshot(self, tables: Sequence[TableName]) -> Iterator[PostgresSnapshot]:
         session = self._session()
         with self._connection.errors("looking at the slot"):
             slots.resumable_slot(session, self._slot, Position(slots.inserted(session)))
@@ -115,14 +115,14 @@ class PostgresSource:
                 taken_at = slots.server_time(session)
             yield PostgresSnapshot(self._connection, export, taken_at, self._slot)
 
-    def changes(self, tables: Sequence[TableName], start: Position, until: Position) -> Iterator[Captured]:
+    def changes(self, followed: Mapping[TableName, Followed], start: Position, until: Position) -> Iterator[Captured]:
         session = self._session()
         with self._connection.errors("looking at the slot"):
             slots.resumable_slot(session, self._slot, start)
-            followed, failures = self._followed(session, tables)
+            able, failures = self._followed(session, list(followed))
         if failures:
             yield Captured((), start, failures)
-        stream = Stream(self._connection, session, self._slot, followed, self._pace, self._advance)
+        stream = Stream(self._connection, session, self._slot, able, self._pace, self._advance)
         self._reading = True
         try:
             yield from stream.read(start, until)
