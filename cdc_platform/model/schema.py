@@ -26,8 +26,8 @@ class TableName:
 class Column:
     """One column: `type` is what both snapshot and stream deliver, `source_type` as the server declares it.
 
-    `source_id` is what survives a rename and is never given to another column of the table: Postgres' attribute number;
-    for MySQL a number that the reader hands out and carries on through the renames that it sees in the binlog.
+    `source_id` is what survives a rename and is never given to another column of the table: Postgres' attribute number.
+    MySQL has none: its source says None, and evolution.py hands out numbers and carries them through renames.
     """
 
     name: str
@@ -39,11 +39,16 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class TableSchema:
-    """A table's columns in the source's order, and its primary key (empty when it has none)."""
+    """A table's columns in the source's order, and its primary key: the columns by which the log tells rows apart
+    (the replica identity's index where that is another; empty when there is none).
+
+    `last_id` is the highest `source_id` ever handed out for the table, 0 where the source has its own.
+    """
 
     table: TableName
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...]
+    last_id: int = 0
 
     @property
     def names(self) -> tuple[str, ...]:
