@@ -37,6 +37,8 @@ from cdc_platform.errors import ConfigError
 from cdc_platform.model.target import SOURCE_IDS
 
 _COLUMN_MAPPING: Final = "columnMapping"
+_OWN: Final = "delta."
+"""How properties that Delta itself gives a meaning begin; a table may have others."""
 
 
 def create(
@@ -44,10 +46,9 @@ def create(
 ) -> None:
     """Make the table, or do nothing where somebody else just did. Raises ConfigError, OSError."""
     (path / delta_log.LOG).mkdir(parents=True, exist_ok=True)
-    noted = dict(properties)
+    protocol, metadata = _staged(path, columns, partition_columns, properties)
     if (ids := source_ids(columns)) is not None:
-        noted[SOURCE_IDS] = ids
-    protocol, metadata = _staged(path, columns, partition_columns, noted)
+        metadata["configuration"][SOURCE_IDS] = ids
     info = delta_log.commit_info("CREATE TABLE")
     with suppress(FileExistsError):
         delta_log.put(path, 0, [info, {"protocol": protocol}, {"metaData": metadata}])
@@ -68,6 +69,8 @@ def set_properties(
         merged[SOURCE_IDS] = ids
     if merged == have:
         return
+    if unknown := sorted(name for name in properties if not name.startswith(_OWN)):
+        raise ConfigError(f"destination.properties: Delta has no property {unknown[0]}")
     actions = [delta_log.commit_info("SET TBLPROPERTIES"), {"metaData": metadata_action(table, merged)}]
     if (protocol := widened_protocol(path, table, columns, table.metadata().partition_columns, merged)) is not None:
         actions.insert(1, {"protocol": protocol})
@@ -103,7 +106,8 @@ def widened_protocol(
     configuration: Mapping[str, str],
 ) -> dict[str, Any] | None:
     """The table's protocol with what such columns and configuration ask for more; None when that is nothing."""
-    wanted, _ = _staged(path, columns, partition_columns, configuration)
+    asking = {name: value for name, value in configuration.items() if name.startswith(_OWN)}
+    wanted, _ = _staged(path, columns, partition_columns, asking)
     have = table.protocol()
     if have.writer_features is None:
         higher = wanted["minWriterVersion"] > have.min_writer_version
