@@ -11,10 +11,21 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pyiceberg.manifest import DataFile, ManifestContent, ManifestEntry, ManifestEntryStatus, ManifestFile
-from pyiceberg.table import Table, TableProperties
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table, TableProperties, Transaction
 from pyiceberg.table.snapshots import Operation
+from pyiceberg.table.update import (
+    AddSchemaUpdate,
+    AssertCurrentSchemaId,
+    AssertDefaultSortOrderId,
+    AssertDefaultSpecId,
+    AssertLastAssignedFieldId,
+    SetCurrentSchemaUpdate,
+)
 from pyiceberg.table.update.snapshot import _ManifestMergeManager, _OverwriteFiles
 from pyiceberg.utils.properties import property_as_int
+
+from cdc_platform.destinations.iceberg_evolution import Evolution
 
 _MERGE_AT: Final = 100
 
@@ -28,6 +39,7 @@ def commit(
 ) -> None:
     """Commit on the table's version as loaded. Raises what the catalog raises, CommitFailedException on a conflict."""
     with table.transaction() as transaction:
+        transaction._apply((), (AssertCurrentSchemaId(current_schema_id=table.metadata.current_schema_id),))
         snapshot = _Replace(
             operation=Operation.OVERWRITE if removed else Operation.APPEND,
             transaction=transaction,
@@ -40,6 +52,46 @@ def commit(
             for file in added:
                 snapshot.append_data_file(file)
         transaction.set_properties(dict(properties))
+
+
+def reshape(
+    table: Table, evolution: Evolution | None, summary: Mapping[str, str], properties: Mapping[str, str]
+) -> None:
+    """Commit a change of shape with a snapshot of no new files, which carries the position. Raises as `commit`.
+
+    The snapshot also parts the table's history: before it readers see the former columns, from it on the new ones.
+    """
+    with table.transaction() as transaction:
+        if evolution is not None:
+            _set_schema(transaction, evolution)
+        producer = _Replace(
+            operation=Operation.APPEND, transaction=transaction, io=table.io, snapshot_properties=dict(summary)
+        )
+        with producer:
+            pass
+        transaction.set_properties({**(evolution.properties if evolution else {}), **properties})
+        if evolution is not None and evolution.obsolete:
+            transaction.remove_properties(*evolution.obsolete)
+
+
+def _set_schema(transaction: Transaction, evolution: Evolution) -> None:
+    """Stage the new schema. pyiceberg's own `update_schema` goes by name and gets swapped names and the name of a
+    column that is just being renamed wrong, so the schema comes whole, with field ids.
+    """
+    metadata = transaction.table_metadata
+    number = 1 + max(schema.schema_id for schema in metadata.schemas)
+    new = Schema.model_validate({**evolution.schema, "schema-id": number})
+    requirements = (
+        AssertCurrentSchemaId(current_schema_id=metadata.current_schema_id),
+        AssertLastAssignedFieldId(last_assigned_field_id=metadata.last_column_id),
+        AssertDefaultSpecId(default_spec_id=metadata.default_spec_id),
+        AssertDefaultSortOrderId(default_sort_order_id=metadata.default_sort_order_id),
+    )
+    held = next((schema.schema_id for schema in metadata.schemas if schema == new), None)
+    if held is None:
+        transaction._apply((AddSchemaUpdate(schema=new), SetCurrentSchemaUpdate(schema_id=-1)), requirements)
+    else:
+        transaction._apply((SetCurrentSchemaUpdate(schema_id=held),), requirements)
 
 
 class _Replace(_OverwriteFiles):
