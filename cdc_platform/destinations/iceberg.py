@@ -26,7 +26,7 @@ from cdc_platform.destinations.arrange import Arrangement
 from cdc_platform.destinations.commit import Conflict, once
 from cdc_platform.destinations.copy_on_write import FILE, batches, plan, rewritten
 from cdc_platform.destinations.destination import Applied, Written
-from cdc_platform.destinations.iceberg_evolution import evolution
+from cdc_platform.destinations.iceberg_evolution import Evolution, evolution
 from cdc_platform.destinations.iceberg_metadata import Metadata
 from cdc_platform.destinations.places import blocked
 from cdc_platform.destinations.rows import RowCheck
@@ -100,22 +100,14 @@ class IcebergDestination:
         known = {name: number for name, number in adopted.items() if number is not None}
 
         def attempt() -> Written:
-            from pyiceberg.exceptions import CommitFailedException
-
-            from cdc_platform.destinations import iceberg_snapshot
-
             table = self._load()
             metadata = iceberg_metadata.read(table.metadata_location)
             change = evolution(metadata, schema, known, self._name)
             there = metadata.applied(applied.log_id)
-            if change is not None or there is None or there.version < applied.version:
-                newer = there if there and there.version > applied.version else applied
-                summary, noted = iceberg_metadata.snapshot_properties(newer), iceberg_metadata.table_properties(newer)
-                try:
-                    iceberg_snapshot.reshape(table, change, summary, noted)
-                except CommitFailedException as error:
-                    raise Conflict from error
-            return Written(self.table_version() or -1, 0)
+            newest = applied if there is None or there.version < applied.version else there
+            if change is None and newest == there:
+                return Written(metadata.snapshot_id or -1, 0)
+            return self._commit(table, [], [], newest, 0, change)
 
         def landed() -> Written | None:
             metadata = self._existing_metadata()
@@ -313,7 +305,13 @@ class IcebergDestination:
         return IcebergWriting(table, self._layout.partitions)
 
     def _commit(
-        self, table: Table, removed: Sequence[IcebergFile], added: Sequence[IcebergFile], applied: Applied, rows: int
+        self,
+        table: Table,
+        removed: Sequence[IcebergFile],
+        added: Sequence[IcebergFile],
+        applied: Applied,
+        rows: int,
+        change: Evolution | None = None,
     ) -> Written:
         from pyiceberg.exceptions import CommitFailedException
 
@@ -321,7 +319,7 @@ class IcebergDestination:
 
         summary, noted = iceberg_metadata.snapshot_properties(applied), iceberg_metadata.table_properties(applied)
         try:
-            iceberg_snapshot.commit(table, removed, added, summary, noted | self._to_note)
+            iceberg_snapshot.commit(table, removed, added, summary, noted | self._to_note, change)
         except CommitFailedException as error:
             raise Conflict from error
         snapshot = table.current_snapshot()

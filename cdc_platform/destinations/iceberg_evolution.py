@@ -51,7 +51,7 @@ def evolution(metadata: Metadata, schema: TargetSchema, adopted: Mapping[str, in
 
     `adopted` says which source column fills a column that the table itself says nothing of.
     """
-    ids = adopted | metadata.source_ids
+    ids = {**adopted, **metadata.source_ids}
     found = _Matched(metadata, schema, ids)
     if problems := [*found.unknown(ids), *found.dropping(), *found.adding(), *found.changing()]:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
@@ -76,8 +76,10 @@ class _Matched:
         self._schema = schema
         names = {field["name"]: field for field in metadata.fields}
         numbers = {ids[name]: field for name, field in names.items() if name in ids}
+        wanted = {field.source_id for field in schema.fields}
+        free = {name: field for name, field in names.items() if name not in ids or ids[name] not in wanted}
         self.pairs: list[tuple[TargetField, Mapping[str, Any] | None]] = [
-            (field, names.get(field.name) if field.source_id is None else numbers.get(field.source_id))
+            (field, free.get(field.name) if field.source_id is None else numbers.get(field.source_id))
             for field in schema.fields
         ]
         kept = {there["id"] for _, there in self.pairs if there is not None}

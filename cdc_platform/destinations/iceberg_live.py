@@ -11,15 +11,15 @@ from typing import Any, Final
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyiceberg.conversions import from_bytes
 from pyiceberg.manifest import DataFile as IcebergFile
 from pyiceberg.manifest import ManifestContent
 from pyiceberg.table import Table
-from pyiceberg.types import DoubleType, FloatType, IntegerType, LongType, NestedField, PrimitiveType
+from pyiceberg.types import NestedField, PrimitiveType
 
 from cdc_platform.destinations.copy_on_write import FILE, LiveFiles
 from cdc_platform.destinations.iceberg_metadata import arrow_type, local_path
 from cdc_platform.destinations.iceberg_names import NAME_MAPPING
+from cdc_platform.destinations.iceberg_snapshot import bound
 from cdc_platform.errors import NotUnderstood
 from cdc_platform.model.projection import polars_type
 
@@ -62,18 +62,12 @@ def _bounds(files: Sequence[IcebergFile], field: NestedField) -> pl.DataFrame:
     assert isinstance(kind, PrimitiveType)
 
     def values(maps: Sequence[Mapping[int, bytes] | None]) -> list[Any]:
-        return [_bound(kind, held[number]) if held and number in held else None for held in maps]
+        return [bound(kind, held[number]) if held and number in held else None for held in maps]
 
     dtype = _polars(kind)
     low = values([file.lower_bounds for file in files])
     high = values([file.upper_bounds for file in files])
     return pl.DataFrame({"low": _series(low, dtype), "high": _series(high, dtype)})
-
-
-def _bound(kind: PrimitiveType, held: bytes) -> Any:
-    """A bound's value. Files of before the column was widened have bounds of the narrower type."""
-    narrow = {LongType: IntegerType, DoubleType: FloatType}.get(type(kind))
-    return from_bytes(narrow() if narrow is not None and len(held) == 4 else kind, held)
 
 
 def _series(values: list[Any], dtype: pl.DataType) -> pl.Series:

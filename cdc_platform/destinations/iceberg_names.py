@@ -88,10 +88,10 @@ def mapping_after(mapping: str, names: Mapping[int, str]) -> str:
     entries = json.loads(mapping)
     taken = {name for entry in entries for name in entry.get("names", ())}
     known = {entry["field-id"]: entry for entry in entries if "field-id" in entry}
-    for number, name in names.items():
-        if name in taken:
-            continue
-        taken.add(name)
+    free = {number: name for number, name in names.items() if name not in taken}
+    if not free:
+        return mapping
+    for number, name in free.items():
         if number in known:
             known[number].setdefault("names", []).append(name)
         else:
