@@ -136,7 +136,7 @@ def decimal_column(cells: Cells, wanted: pa.DataType) -> pl.Series:
     if scale:
         has_point = (cells.lengths > scale) & (cells.buffer[np.where(cells.valid, point, 0)] == ord("."))
         _check(cells, has_point, reason)
-    if len(cells) and int(cells.lengths.max()) > _SAFE_DIGITS:
+    if scale > _SAFE_DIGITS or (len(cells) and int(cells.lengths.max()) > _SAFE_DIGITS):
         return _cast(cells, pl.Decimal(precision, scale), reason)
     negative = cells.valid & (cells.buffer[cells.starts] == ord("-"))
     whole = cells.part(0, cells.lengths - (scale + 1 if scale else 0))
