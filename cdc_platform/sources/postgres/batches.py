@@ -20,7 +20,7 @@ from cdc_platform.model.schema import TableSchema
 from cdc_platform.sources.cells import BadCell, Ints
 from cdc_platform.sources.postgres.pgoutput import Rows
 from cdc_platform.sources.postgres.tuples import DELETE, INSERT, UPDATE, Image
-from cdc_platform.sources.postgres.types import from_text
+from cdc_platform.sources.postgres.types import from_text, way_out
 
 _OPERATION_CODES = np.zeros(256, np.uint8)
 _OPERATION_CODES[[INSERT, UPDATE, DELETE]] = 0, 1, 2  # the order of OPERATION's categories
@@ -34,7 +34,7 @@ def stream_batch(rows: Rows, schema: TableSchema) -> tuple[ChangeBatch, InvalidR
     except _BadRow as bad:
         where = f"{schema.table}: column '{bad.column}' of the change at {format_lsn(int(rows.lsn[bad.row]))}"
         batch, earlier = stream_batch(rows.head(bad.row), schema)
-        return batch, earlier or InvalidRow(f"{where} {bad.reason}")
+        return batch, earlier or InvalidRow(f"{where} {bad.reason}; {way_out(bad.column)}")
     columns = [
         pl.Series("operation", _OPERATION_CODES[rows.kind]).cat.to(OPERATION),
         pl.Series("at", rows.at),

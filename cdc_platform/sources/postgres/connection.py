@@ -37,6 +37,7 @@ _SETTINGS = {
     "lc_numeric": "C",
     "xmlbinary": "base64",
     "search_path": "",
+    "quote_all_identifiers": "off",
     "row_security": "off",
     "statement_timeout": "0",
     "lock_timeout": "0",

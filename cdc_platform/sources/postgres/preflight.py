@@ -76,7 +76,22 @@ def check_tables(session: Session, tables: Mapping[TableName, CatalogueTable]) -
             cursor.execute(_ACCESS, [shape.oid])
             row = cursor.fetchone()
         assert row is not None
+        if session.server_version >= 180000:
+            _check_generated(table, shape)
         _check_table(session.info.user, table, shape, *row)
+
+
+def _check_generated(table: TableName, shape: CatalogueTable) -> None:
+    """A replica identity must hold logged columns only, or the source's own updates and deletes fail once published.
+
+    Identity full holds every column. A table without a key (or with one that is not logged whole) would need it.
+    """
+    if shape.left_out and (shape.identity == "f" or (shape.identity == "d" and not shape.schema.primary_key)):
+        raise NeedsPerson(
+            f"{table} has a generated column '{shape.left_out[0]}' that is not logged, and as Postgres 18 has it the "
+            f"source could not update or delete its rows under replica identity full; give it a primary key with "
+            f"replica identity default, or make the column stored and publish it (publish_generated_columns = stored)"
+        )
 
 
 def _check_table(

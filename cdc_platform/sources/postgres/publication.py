@@ -37,9 +37,10 @@ def ensure_published(session: Session, name: str, tables: Mapping[TableName, Cat
         _check(session, name, publication, tables)
     missing = [table for table in sorted(tables) if table not in published_tables(session, name)]
     if publication is None:
-        _own(session, tables, missing, _create(name, missing))
+        statement = _create(name, missing, session.server_version)
+        _own(session, tables, missing, statement)
         with session.cursor() as cursor:
-            cursor.execute(_create(name, missing))
+            cursor.execute(statement)
     elif missing:
         statement = f"alter publication {identifier(name)} add table {_list(missing)}"
         if not publication.owned:
@@ -52,11 +53,13 @@ def ensure_published(session: Session, name: str, tables: Mapping[TableName, Cat
 def identify(session: Session, tables: Mapping[TableName, CatalogueTable]) -> dict[TableName, CatalogueTable]:
     """Tables without a primary key get the replica identity that following them needs, where the user owns them.
 
-    Published without one, the source's own updates and deletes of such a table would fail.
+    Published without one, the source's own updates and deletes of such a table would fail. Since Postgres 18 they would
+    with it as well, where a generated column is not logged: the preflight says so.
     """
     identified = dict(tables)
     for table, shape in tables.items():
-        if shape.identity == "d" and not shape.schema.primary_key and shape.permanent:
+        unwanted = session.server_version >= 180000 and shape.left_out
+        if shape.identity == "d" and not shape.schema.primary_key and shape.permanent and not unwanted:
             try:
                 with session.cursor() as cursor:
                     cursor.execute(
@@ -114,8 +117,10 @@ def _check(session: Session, name: str, publication: _Publication, tables: Mappi
             raise NotUnderstood(f"publication '{name}' filters the rows of {min(filtered)}; publish all its rows")
 
 
-def _create(name: str, tables: Sequence[TableName]) -> str:
-    return f"create publication {identifier(name)} for table {_list(tables)} with (publish_via_partition_root = true)"
+def _create(name: str, tables: Sequence[TableName], version: int) -> str:
+    """Generated columns can be logged since Postgres 18. A publication that is there already is taken as it is."""
+    options = ["publish_via_partition_root = true"] + ["publish_generated_columns = stored"] * (version >= 180000)
+    return f"create publication {identifier(name)} for table {_list(tables)} with ({', '.join(options)})"
 
 
 def _list(tables: Sequence[TableName]) -> str:

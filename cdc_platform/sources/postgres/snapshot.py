@@ -26,10 +26,10 @@ from cdc_platform.model.position import Position, format_lsn
 from cdc_platform.model.schema import TableName, TableSchema
 from cdc_platform.sources.cells import BadCell
 from cdc_platform.sources.postgres.batches import snapshot_batch
-from cdc_platform.sources.postgres.catalogue import CatalogueTable, read_tables
+from cdc_platform.sources.postgres.catalogue import AsText, CatalogueTable, read_tables
 from cdc_platform.sources.postgres.connection import PostgresConnection, identifier, literal, read_ahead
 from cdc_platform.sources.postgres.slot import Export
-from cdc_platform.sources.postgres.types import from_arrow
+from cdc_platform.sources.postgres.types import from_arrow, way_out
 
 _ROWS, _MAX_ROWS = 65_536, 262_144  # of one batch; wide rows give fewer
 _BYTES = 32 << 20
@@ -50,6 +50,7 @@ class PostgresSnapshot:
     export: Export
     taken_at: int
     publication: str
+    as_text: AsText
 
     @property
     def position(self) -> Position:
@@ -79,7 +80,7 @@ class PostgresSnapshot:
     @contextmanager
     def _reading(self, table: TableName) -> Iterator[tuple[Any, CatalogueTable]]:
         with self.connection.errors(f"reading {table}"), closing(self.connection.control()) as control:
-            shape = read_tables(control, [table], self.publication)[table]
+            shape = read_tables(control, [table], self.publication, self.as_text)[table]
         with closing(self.connection.arrow()) as session, closing(session.cursor()) as cursor:
             with self.connection.errors(f"reading {table}"):
                 cursor.execute("begin transaction isolation level repeatable read read only")
@@ -117,7 +118,8 @@ class PostgresSnapshot:
                 columns.append(from_arrow(array, column.type).alias(column.name))
             except BadCell as bad:
                 where = f"{schema.table}: column '{column.name}' of a row in the snapshot at"
-                raise InvalidRow(f"{where} {format_lsn(self.position.at)} {bad.reason}") from None
+                place = format_lsn(self.position.at)
+                raise InvalidRow(f"{where} {place} {bad.reason}; {way_out(column.name)}") from None
         return pl.DataFrame(columns)
 
 

@@ -24,7 +24,7 @@ from cdc_platform.model.position import Position, format_position
 from cdc_platform.model.schema import TableName, TableSchema
 from cdc_platform.sources.postgres import preflight, publication
 from cdc_platform.sources.postgres import slot as slots
-from cdc_platform.sources.postgres.catalogue import CatalogueTable, Session, read_tables
+from cdc_platform.sources.postgres.catalogue import NO_TEXT, AsText, CatalogueTable, Session, read_tables
 from cdc_platform.sources.postgres.connection import PostgresConnection
 from cdc_platform.sources.postgres.snapshot import PostgresSnapshot
 from cdc_platform.sources.postgres.stream import Pace, Stream
@@ -38,12 +38,21 @@ class Patience:
 
 
 class PostgresSource:
-    """One database, read through one slot and one publication, both named `slot`. Implements `Source`."""
+    """One database, read through one slot and one publication, both named `slot`. Implements `Source`.
+
+    `as_text` names columns that are read as the server's own text, whatever their type.
+    """
 
     def __init__(
-        self, connection: PostgresConnection, slot: str, pace: Pace | None = None, patience: Patience | None = None
+        self,
+        connection: PostgresConnection,
+        slot: str,
+        pace: Pace | None = None,
+        patience: Patience | None = None,
+        as_text: AsText = NO_TEXT,
     ) -> None:
         slots.check_name(slot)
+        self._as_text = as_text
         self._connection, self._slot = connection, slot
         self._pace, self._patience = pace or Pace(), patience or Patience()
         self._control: Session | None = None
@@ -113,7 +122,7 @@ class PostgresSource:
         with slots.exported_snapshot(self._connection, session, name, wait) as export:
             with self._connection.errors("exporting a snapshot"):
                 taken_at = slots.server_time(session)
-            yield PostgresSnapshot(self._connection, export, taken_at, self._slot)
+            yield PostgresSnapshot(self._connection, export, taken_at, self._slot, self._as_text)
 
     def changes(self, followed: Mapping[TableName, Followed], start: Position, until: Position) -> Iterator[Captured]:
         session = self._session()
@@ -160,7 +169,7 @@ class PostgresSource:
 
     def _tables(self, tables: Sequence[TableName]) -> dict[TableName, CatalogueTable]:
         with self._connection.errors("reading the catalogue"):
-            return read_tables(self._session(), tables, self._slot)
+            return read_tables(self._session(), tables, self._slot, self._as_text)
 
     def _followed(
         self, session: Session, tables: Sequence[TableName]
@@ -170,7 +179,7 @@ class PostgresSource:
         followed: dict[TableName, CatalogueTable] = {}
         for table in tables:
             try:
-                followed |= read_tables(session, [table], self._slot)
+                followed |= read_tables(session, [table], self._slot, self._as_text)
             except CdcError as error:
                 failures[table] = error
         failures |= publication.unpublished(session, self._slot, followed)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -167,7 +167,7 @@ class Stream:
         known = self._schemas.get(relation)
         if known is None:
             with self.connection.errors("reading the catalogue"):
-                known = _table_schema(self.session, relation, self.tables[relation.table].schema)
+                known = _table_schema(self.session, relation, self.tables[relation.table])
             self._schemas[relation] = known
         return known
 
@@ -205,10 +205,11 @@ def _arrow_messages(batch: pa.RecordBatch) -> Messages:
     return Messages.of(places, ends, np.frombuffer(values, np.uint8))
 
 
-def _table_schema(session: Session, relation: Relation, now: TableSchema) -> TableSchema:
+def _table_schema(session: Session, relation: Relation, table: CatalogueTable) -> TableSchema:
     """A relation's columns by their type OIDs, at the log's place; key and nullability are today's where they fit."""
     types = read_types(session, {column.type_oid for column in relation.columns})
     names = type_names(session, [(column.type_oid, column.typmod) for column in relation.columns])
+    now = table.schema
     today = {column.name: column for column in now.columns}
     columns = []
     for shape, type_name in zip(relation.columns, names, strict=True):
@@ -216,8 +217,9 @@ def _table_schema(session: Session, relation: Relation, now: TableSchema) -> Tab
             raise NotUnderstood(
                 f"{relation.table}: the type of column '{shape.name}' has been dropped since; begin its pipeline anew"
             )
-        arrow = types[shape.type_oid].arrow(shape.typmod)
         same = today.get(shape.name)
+        as_text = same is not None and same.source_id in table.texts
+        arrow = replace(types[shape.type_oid], as_text=as_text).arrow(shape.typmod)
         if same is not None and (same.type, same.source_type) == (arrow, type_name):
             columns.append(same)
         else:
