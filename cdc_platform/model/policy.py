@@ -110,6 +110,51 @@ def reshaped(
     return _joined(target, fields, added, after, shaping, position)
 
 
+def effects(
+    before: TargetSchema, after: TargetSchema, source_before: TableSchema, source_after: TableSchema
+) -> tuple[str, ...]:
+    """In words, what `reshaped` did to a destination, and what it left as it was although the source changed."""
+    old: dict[int | None, TargetField] = {f.source_id: f for f in before.fields if f.source_id is not None}
+    new: dict[int | None, TargetField] = {f.source_id: f for f in after.fields if f.source_id is not None}
+    said = [f"column '{field.name}' dropped" for number, field in old.items() if number not in new]
+    for number, field in new.items():
+        was = old.get(number)
+        if was is None:
+            said.append(f"column '{field.name}' added ({field.type})")
+            continue
+        if was.name != field.name:
+            said.append(f"column '{was.name}' renamed to '{field.name}'")
+        if was.type != field.type:
+            said.append(f"column '{field.name}' widened from {was.type} to {field.type}")
+    for difference in differences(source_before, source_after):
+        said += _unmoved(difference, old, new, source_before, source_after)
+    return tuple(said)
+
+
+def _unmoved(
+    difference: Difference,
+    old: Mapping[int | None, TargetField],
+    new: Mapping[int | None, TargetField],
+    source_before: TableSchema,
+    source_after: TableSchema,
+) -> list[str]:
+    """What is worth saying of a difference that changed nothing."""
+    if difference.kind == "change_key":
+        return []
+    shape = source_before if difference.kind == "drop_column" else source_after
+    number = shape.column(difference.name).source_id
+    field = new.get(number)
+    if field is None or number not in old:
+        return [f"column '{difference.name}' left out"] if difference.kind == "add_column" and field is None else []
+    if difference.kind == "drop_column":
+        return [f"column '{field.name}' kept, null from here on"]
+    if difference.kind == "rename_column" and old[number].name == field.name:
+        return [f"column '{field.name}' keeps its name"]
+    if difference.kind == "change_type" and old[number].type == field.type:
+        return [f"column '{field.name}' stays {field.type}"]
+    return []
+
+
 def _joined(
     target: TargetSchema,
     fields: list[TargetField],
