@@ -7,14 +7,24 @@ only if it agrees with the map in number and type of the columns. Layer: sources
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cdc_platform.errors import ConfigError, NotUnderstood, SchemaConflict
 from cdc_platform.model.schema import Column, TableSchema
+from cdc_platform.sources.cells import BadCell
 from cdc_platform.sources.mysql.catalogue import Catalogue, Table
+from cdc_platform.sources.mysql.characters import UTF8, Codepage, decoded
 from cdc_platform.sources.mysql.tablemap import TableMap
-from cdc_platform.sources.mysql.types import BINARIES, ENUM, SET, MySQLType, Physical, from_physical
-from cdc_platform.sources.mysql.values import UTF8, Codepage
+from cdc_platform.sources.mysql.types import (
+    ADDRESSES,
+    BINARIES,
+    ENUM,
+    SET,
+    STRINGS,
+    MySQLType,
+    Physical,
+    from_physical,
+)
 
 _LABELLED_CODES = (ENUM, SET)
 
@@ -68,31 +78,42 @@ def _current(table_map: TableMap, catalogue: Catalogue) -> Table | None:
 
 def _types(table_map: TableMap, table: Table | None, catalogue: Catalogue) -> tuple[MySQLType, ...] | None:
     """The columns' types, or None if the map alone does not tell and there is no table to ask."""
-    if table is None and (table_map.unsigned is None or table_map.collations is None or table_map.labels is None):
+    collations = table_map.collations
+    if table_map.geometry_collations is not None and catalogue.mariadb:
+        collations = table_map.geometry_collations
+    if table is None and (table_map.unsigned is None or collations is None or table_map.labels is None):
         return None
+    names = table_map.names or (table.schema.names if table else ())
+    as_text = catalogue.taken_as_text(table_map.table)
     types = []
     for place, physical in enumerate(table_map.physical):
         now = table.types[place] if table else None
-        charset = _charset(table_map, place, now, catalogue)
-        types.append(
-            from_physical(
-                physical,
-                unsigned=table_map.unsigned[place] if table_map.unsigned else now is not None and now.unsigned,
-                charset=charset,
-                character_bytes=catalogue.character_bytes(charset),
-                labels=_labels(table_map, place, now, charset, catalogue),
-            )
+        charset = _charset(collations, place, now, catalogue)
+        kind = from_physical(
+            physical,
+            unsigned=table_map.unsigned[place] if table_map.unsigned else now is not None and now.unsigned,
+            charset=charset,
+            character_bytes=catalogue.character_bytes(charset),
+            labels=_labels(table_map, place, now, charset, catalogue),
         )
+        types.append(replace(_as_now(kind, now), text=names[place] in as_text))
     return tuple(types)
 
 
-def _charset(table_map: TableMap, place: int, now: MySQLType | None, catalogue: Catalogue) -> str:
-    if table_map.collations is not None:
-        found = catalogue.charset_of(table_map.collations[place])
+def _as_now(kind: MySQLType, now: MySQLType | None) -> MySQLType:
+    """What the log calls BINARY of so many bytes may be a type that only the information schema tells."""
+    if now is not None and kind.base == "binary" and ADDRESSES.get(now.base) == kind.length:
+        return MySQLType(now.base)
+    return kind
+
+
+def _charset(collations: tuple[int, ...] | None, place: int, now: MySQLType | None, catalogue: Catalogue) -> str:
+    if collations is not None:
+        found = catalogue.charset_of(collations[place])
         if found or now is None:
             return found
     assert now is not None
-    return "binary" if now.base in BINARIES else now.charset
+    return "binary" if now.base in BINARIES or now.base in ADDRESSES else now.charset
 
 
 def _labels(
@@ -105,8 +126,8 @@ def _labels(
     codepage = None if charset in UTF8 else catalogue.codepage(charset)
     members = table_map.labels[place]
     try:
-        return tuple((b"".join(codepage[byte] for byte in m) if codepage else m).decode() for m in members)
-    except UnicodeDecodeError as error:
+        return tuple(decoded(member, codepage) if codepage else member.decode() for member in members)
+    except (UnicodeDecodeError, BadCell) as error:
         raise NotUnderstood(
             f"{table_map.table}: members of an enum or set in character set {charset} are not understood;"
             " convert the column to utf8mb4"
@@ -130,7 +151,7 @@ def _shape(
         None if not kind.charset or kind.charset in UTF8 else catalogue.codepage(kind.charset) for kind in types
     )
     for name, kind, codepage in zip(names, types, codepages, strict=True):
-        if kind.charset and kind.charset not in UTF8 and not kind.labels and codepage is None:
+        if kind.charset not in UTF8 and kind.base in STRINGS and codepage is None:
             raise NotUnderstood(
                 f"{table_map.table}, column {name}: character set {kind.charset} is not understood;"
                 " convert the column to utf8mb4"

@@ -3,13 +3,16 @@
     start transaction with consistent snapshot ──> coordinates ──> select, select, ... on the same connection
 
 Rows come as text, one SELECT a table, read from the socket in chunks whose cells are walked column by column for
-all rows at once; `sources/cells.py` makes them typed columns. MariaDB keeps the coordinates that belong to the
-snapshot; on MySQL a short global read lock makes the two agree. Layer: sources.
+all rows at once; `sources/cells.py` makes them typed columns. Texts come in their columns' own character sets, because
+the server would make question marks of what it cannot convert: `characters.py` converts them.
+
+MariaDB keeps the coordinates that belong to the snapshot; on MySQL a short global read lock makes the two agree.
+Layer: sources.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -24,18 +27,23 @@ from cdc_platform.sources.cells import BadCell, Bytes, Cells, Ints, column
 from cdc_platform.sources.mysql.batches import struct_type
 from cdc_platform.sources.mysql.binlog import file_sequence, little
 from cdc_platform.sources.mysql.catalogue import Catalogue, Table, quoted
+from cdc_platform.sources.mysql.characters import UTF8
 from cdc_platform.sources.mysql.connection import MySQLConnection, Session, quote, session
+from cdc_platform.sources.mysql.moments import ZERO_DATE
 from cdc_platform.sources.mysql.packets import COM_QUERY, PacketReader, Packets
 from cdc_platform.sources.mysql.server import NO_BINLOG, Server, read_head
-from cdc_platform.sources.mysql.types import MySQLType
+from cdc_platform.sources.mysql.types import LABELLED, STRINGS, MySQLType
+from cdc_platform.sources.mysql.values import string_column
 
 CHUNK_BYTES = 16 << 20
 _NULL = 251
 _LOCK_SECONDS = 30
+_MOMENTS = {"date", "datetime", "timestamp"}
 
 _SETTINGS = (
     "set session sql_mode = ''",  # how values print must not depend on the server's settings
     "set session time_zone = '+00:00'",
+    "set session character_set_results = null",  # texts as they are kept
     "set session net_write_timeout = 3600",  # the reader may be busy writing
     "set session wait_timeout = 28800",
     "set session transaction isolation level repeatable read",
@@ -92,7 +100,7 @@ class MySQLSnapshot:
         for (place, cells), kind in zip(enumerate(cells_by_column), table.types, strict=True):
             name = table.schema.columns[place].name
             try:
-                series.append(column(cells, kind.arrow).alias(name))
+                series.append(self._column(cells, kind).alias(name))
             except BadCell as error:
                 raise InvalidRow(
                     f"{table.schema.table}, column {name} at {self._text}, row {done + error.row} of the snapshot:"
@@ -113,6 +121,15 @@ class MySQLSnapshot:
         )
         return ChangeBatch(table.schema, frame)
 
+    def _column(self, cells: Cells, kind: MySQLType) -> pl.Series:
+        if kind.base in STRINGS | LABELLED:
+            codepage = None if kind.charset in UTF8 else self.catalogue.codepage(kind.charset)
+            return string_column(cells, kind, codepage)
+        try:
+            return column(cells, kind.arrow)
+        except BadCell as error:
+            raise BadCell(error.row, ZERO_DATE if kind.base in _MOMENTS else error.reason) from error
+
     @property
     def _text(self) -> str:
         return format_binlog(self.base, self.position.at)
@@ -127,14 +144,16 @@ class MySQLSnapshot:
         reader.drain()
 
 
-def take_snapshot(target: MySQLConnection, opened: Session, server: Server) -> MySQLSnapshot:
-    """Begin a snapshot on this session."""
+def take_snapshot(
+    target: MySQLConnection, opened: Session, server: Server, as_text: Mapping[TableName, Collection[str]]
+) -> MySQLSnapshot:
+    """Begin a snapshot on this session; `as_text` as in `Catalogue`."""
     for setting in _SETTINGS:
         opened.run(setting)
     opened.run("set session max_statement_time = 0" if server.mariadb else "set session max_execution_time = 0")
     base, at = _begin_mariadb(opened) if server.mariadb else _begin_mysql(opened, server)
     ((taken, number),) = opened.rows("select utc_timestamp(6), connection_id()")
-    return MySQLSnapshot(target, opened, base, Position(at), taken, int(number), Catalogue(lambda: opened))
+    return MySQLSnapshot(target, opened, base, Position(at), taken, int(number), Catalogue(lambda: opened, as_text))
 
 
 def _begin_mariadb(opened: Session) -> tuple[str, int]:
@@ -171,12 +190,16 @@ def _narrowed(table: Table, columns: Sequence[str] | None) -> Table:
 
 
 def _expression(name: str, kind: MySQLType) -> str:
-    """What to select so that the text holds the whole value: floats would be cut to six digits, bits come as bytes."""
+    """What to select so that the text holds the whole value: floats would be cut to six digits (and adding nought
+    makes a minus nought plus), bits come as bytes, and ZEROFILL fills numbers up to 255 digits.
+    """
     if kind.base in ("float", "double"):
-        return f"{name} + 0e0"
+        return f"{name} * 1e0"
     if kind.base == "bit" and kind.length < 64:
         return f"{name} + 0"
-    return name
+    if kind.unsigned and kind.base == "decimal":
+        return f"cast({name} as decimal({kind.precision},{kind.scale}))"
+    return f"cast({name} as unsigned)" if kind.unsigned else name
 
 
 def walk_text_rows(buffer: Bytes, starts: Ints, columns: int) -> Iterator[Cells]:

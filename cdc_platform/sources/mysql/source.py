@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from types import MappingProxyType
 
 from cdc_platform.errors import Unavailable
 from cdc_platform.model.change import Captured, Followed
@@ -46,11 +47,17 @@ class MySQLSource:
 
     `server_id` is what the server knows this reader by, which must differ from that of every other replica and allows
     one reading at a time; random ones from the upper half of the range unless given. `stretch_bytes` bounds what is
-    in memory at once.
+    in memory at once. `as_text` names columns that are taken as the server's own text, in snapshot and log alike: the
+    way for dates that no calendar has.
     """
 
     def __init__(
-        self, connection: MySQLConnection, server_id: int | None = None, *, stretch_bytes: int = STRETCH_BYTES
+        self,
+        connection: MySQLConnection,
+        server_id: int | None = None,
+        *,
+        stretch_bytes: int = STRETCH_BYTES,
+        as_text: Mapping[TableName, Collection[str]] = MappingProxyType({}),
     ) -> None:
         self._target = connection
         self._server_id = server_id
@@ -58,7 +65,8 @@ class MySQLSource:
         self._session: Session | None = None
         self._server: Server | None = None
         self._base: str | None = None
-        self._catalogue = Catalogue(self._opened)
+        self._as_text = as_text
+        self._catalogue = Catalogue(self._opened, as_text)
 
     def schemas(self, tables: Sequence[TableName]) -> Mapping[TableName, TableSchema]:
         """Current shape of each table; a missing one is a ConfigError that names near ones."""
@@ -94,7 +102,7 @@ class MySQLSource:
     def snapshot(self, tables: Sequence[TableName]) -> Iterator[MySQLSnapshot]:
         """A consistent read of the database on a connection of its own."""
         with session(self._target) as opened:
-            yield take_snapshot(self._target, opened, self._described())
+            yield take_snapshot(self._target, opened, self._described(), self._as_text)
 
     def changes(self, followed: Mapping[TableName, Followed], start: Position, until: Position) -> Iterator[Captured]:
         """What the log says of the followed tables in [start, until); see `sources.source.Source`."""
