@@ -37,7 +37,7 @@ from cdc_platform.sources.mysql.xa import Statement, TwoPhase, Unsure
 
 _SEQUENCE_BITS = 36
 _DUMMY_TABLE = 0xFFFFFF  # ends a statement that changed no row
-_TEMPORARY = 0x04  # the event's flag for statements that depend on their session: on temporary tables
+_TEMPORARY = 0x04  # the event's flag of an ALTER or TRUNCATE of a temporary table
 _ON_ONE_TABLE = ("gone", "truncated", "altered")
 _V2 = (binlog.WRITE_V2, binlog.UPDATE_V2, binlog.DELETE_V2)
 _OPERATION = {
@@ -255,7 +255,7 @@ class Follower:
             read = binlog.read_query if events.kinds[index] == binlog.QUERY else binlog.read_load
             effects = effects_of(read(events.body(index), int(events.begins[index])))
             if events.flags[index] & _TEMPORARY:
-                effects = tuple(effect for effect in effects if effect.kind not in _ON_ONE_TABLE)
+                effects = tuple(effect for effect in effects if effect.kind not in ("truncated", "altered"))
             found += [(index, effect.folded() if self.traits.folded else effect) for effect in effects]
         return found
 
