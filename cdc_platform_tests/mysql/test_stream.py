@@ -193,7 +193,7 @@ def test_rows_larger_than_a_packet(two_tables: Database) -> None:
     for number, size in enumerate(sizes):
         two_tables.run(f"insert into big values ({number}, repeat('{number}', {size}))")
     changes = events(two_tables.changes("big", start=start), two_tables.table("big"))["after"].struct.unnest()
-    with two_tables.source().snapshot([]) as snapshot:
+    with two_tables.source().snapshot([two_tables.table("big")]) as snapshot:
         taken = pl.concat([batch.frame["after"].struct.unnest() for batch in snapshot.read(two_tables.table("big"))])
     for frame in (changes, taken):
         assert frame["v"].bin.size().to_list() == sizes
@@ -245,7 +245,7 @@ def test_odd_names(database: Database) -> None:
     table = database.table(name)
     database.source().prepare([table])
     frame = events(database.changes(name, start=start), table)
-    with database.source().snapshot([]) as snapshot:
+    with database.source().snapshot([table]) as snapshot:
         (taken,) = snapshot.read(table)
         assert snapshot.count(table) == 1
     assert taken.frame["after"].to_list() == frame["after"].to_list() == [{"sélect": 1, "a`b %s": "x", "—": 2}]
@@ -295,7 +295,7 @@ def test_a_bound_that_the_log_does_not_reach_can_be_tried_again(
     start = two_tables.source().head()
     two_tables.run("insert into a values (1, 'x')")
     end = two_tables.source().head()
-    stretches = two_tables.source().changes([two_tables.table("a")], start, Position(end.at + 500))
+    stretches = two_tables.source().changes(two_tables.followed("a", start=start), start, Position(end.at + 500))
     assert len(flat([next(stretches)])) == 1
     with pytest.raises(Unavailable, match="run again"):
         next(stretches)
@@ -322,7 +322,7 @@ def test_tables_of_many_columns(database: Database) -> None:
     assert after.select("id", "c0", "c1", "c298", "c299").rows() == [
         (1, "a", 2, None, 3), (2, None, None, None, 4), (1, "a", 2, 1, 3), (2, None, None, 2, 4),
     ]  # fmt: skip
-    with database.source().snapshot([]) as snapshot:
+    with database.source().snapshot([database.table("wide")]) as snapshot:
         (taken,) = snapshot.read(database.table("wide"))
     assert taken.frame["after"].struct.unnest().equals(after[2:])
 

@@ -15,6 +15,7 @@ from cdc_platform.model.schema import Column, TableName, TableSchema
 from cdc_platform.sources.mysql.characters import Codepage
 from cdc_platform.sources.mysql.charset_tables import read_codepage
 from cdc_platform.sources.mysql.connection import Session, quote
+from cdc_platform.sources.mysql.defaults import Defaults, Rules, read_defaults
 from cdc_platform.sources.mysql.server import describe
 from cdc_platform.sources.mysql.types import AS_TEXT, Declared, MySQLType, charset_name, from_declared
 
@@ -39,6 +40,7 @@ class Catalogue:
     _session: Callable[[], Session]
     _as_text: Mapping[TableName, Collection[str]] = field(default_factory=dict)
     _tables: dict[TableName, Table] = field(default_factory=dict)
+    _defaults: dict[TableName, Defaults] = field(default_factory=dict)
     _charsets: dict[int, str] = field(default_factory=dict)
     _widths: dict[str, int] = field(default_factory=dict)
     _codepages: dict[str, Codepage | None] = field(default_factory=dict)
@@ -52,10 +54,38 @@ class Catalogue:
             self._tables |= self._read(unknown)
         return {name: self._tables[name] for name in wanted}
 
+    def existing(self, names: Iterable[TableName]) -> list[TableName]:
+        """Those of these tables that are there and can be seen."""
+        wanted = list(dict.fromkeys(names))
+        if not wanted:
+            return []
+        places = ", ".join(["(%s, %s)"] * len(wanted))
+        rows = self._session().rows(
+            "select table_schema, table_name from information_schema.tables"
+            f" where (table_schema, table_name) in ({places})",
+            [part for name in wanted for part in (name.schema, name.name)],
+        )
+        there = {TableName(str(schema), str(name)) for schema, name in rows}
+        return [name for name in wanted if name in there]
+
+    def rules(self, name: TableName, *, certain: bool, mariadb: bool) -> Rules:
+        """What is known of columns that row images lack. Defaults only where they are `certain` to be those of then."""
+        if name not in self._defaults:
+            try:
+                table = self.tables([name])[name]
+                types = dict(zip(table.schema.names, table.types, strict=True))
+                self._defaults[name] = read_defaults(self._session(), name, types, mariadb)
+            except (ConfigError, NotUnderstood):  # gone, or changed to what cannot be followed: nothing is known
+                return Rules(replaces=mariadb)
+        known = self._defaults[name]
+        stored = frozenset(self.tables([name])[name].schema.names) - known.virtual
+        return Rules(known.constants if certain else {}, stored, mariadb)
+
     def forget(self, tables: Iterable[TableName]) -> None:
         """Ask the server again when these are next wanted."""
         for table in tables:
             self._tables.pop(table, None)
+            self._defaults.pop(table, None)
 
     def charset_of(self, collation: int) -> str:
         """The character set of a collation's number, empty when the server knows no such collation."""

@@ -14,10 +14,12 @@ from cdc_platform.sources.mysql.connection import Session
 from cdc_platform.sources.mysql.server import Head, Server
 from cdc_platform.sources.mysql.types import STRINGS
 
+FULL = "FULL"
+
 _WANTED = {
     "log_bin": ("ON", "set log_bin in the server's configuration and restart it"),
     "binlog_format": ("ROW", "run: set global binlog_format = 'ROW'"),
-    "binlog_row_image": ("FULL", "run: set global binlog_row_image = 'FULL'"),
+    "binlog_row_metadata": ("FULL", "run: set global binlog_row_metadata = 'FULL'"),
     "log_bin_compress": ("OFF", "run: set global log_bin_compress = OFF"),
     "binlog_transaction_compression": ("OFF", "run: set global binlog_transaction_compression = OFF"),
     "binlog_row_value_options": ("", "run: set global binlog_row_value_options = ''"),
@@ -25,7 +27,7 @@ _WANTED = {
 
 
 def check_settings(session: Session) -> None:
-    """NeedsPerson unless the binlog holds whole rows, uncompressed."""
+    """NeedsPerson unless the binlog holds rows with their columns' names, uncompressed."""
     values = session.variables(*_WANTED)
     for name, (wanted, action) in _WANTED.items():
         if name in values and values[name].upper() != wanted:

@@ -19,26 +19,27 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
-from cdc_platform.errors import ConfigError, InvalidRow, NeedsPerson
+from cdc_platform.errors import ConfigError, InvalidRow, NeedsPerson, Unavailable
 from cdc_platform.model.change import INSERT, OPERATION, TIMESTAMP_UTC, ChangeBatch
 from cdc_platform.model.position import Position, binlog_at, format_binlog
 from cdc_platform.model.schema import TableName, TableSchema
-from cdc_platform.sources.cells import BadCell, Bytes, Cells, Ints, column
+from cdc_platform.sources.cells import BadCell, Cells, column
 from cdc_platform.sources.mysql.batches import struct_type
-from cdc_platform.sources.mysql.binlog import file_sequence, little
+from cdc_platform.sources.mysql.binlog import file_sequence
 from cdc_platform.sources.mysql.catalogue import Catalogue, Table, quoted
 from cdc_platform.sources.mysql.characters import UTF8
-from cdc_platform.sources.mysql.connection import MySQLConnection, Session, quote, session
+from cdc_platform.sources.mysql.connection import MySQLConnection, Session, TableChanged, quote, session
 from cdc_platform.sources.mysql.moments import ZERO_DATE
 from cdc_platform.sources.mysql.packets import COM_QUERY, PacketReader, Packets
 from cdc_platform.sources.mysql.server import NO_BINLOG, Server, read_head
+from cdc_platform.sources.mysql.textrows import expression, walk_text_rows
 from cdc_platform.sources.mysql.types import LABELLED, STRINGS, MySQLType
 from cdc_platform.sources.mysql.values import string_column
 
 CHUNK_BYTES = 16 << 20
-_NULL = 251
 _LOCK_SECONDS = 30
 _MOMENTS = {"date", "datetime", "timestamp"}
+_ATTEMPTS = 5
 
 _SETTINGS = (
     "set session sql_mode = ''",  # how values print must not depend on the server's settings
@@ -78,7 +79,7 @@ class MySQLSnapshot:
         self._finish()
         narrowed = _narrowed(self.catalogue.tables([table])[table], columns)
         select = ", ".join(
-            _expression(quote(name), kind) for name, kind in zip(narrowed.schema.names, narrowed.types, strict=True)
+            expression(quote(name), kind) for name, kind in zip(narrowed.schema.names, narrowed.types, strict=True)
         )
         sql = f"select {select} from {quoted(table)}"
         reader = PacketReader(self.session.connection, COM_QUERY, sql.encode(), CHUNK_BYTES)
@@ -145,15 +146,40 @@ class MySQLSnapshot:
 
 
 def take_snapshot(
-    target: MySQLConnection, opened: Session, server: Server, as_text: Mapping[TableName, Collection[str]]
+    target: MySQLConnection,
+    opened: Session,
+    server: Server,
+    tables: Sequence[TableName],
+    as_text: Mapping[TableName, Collection[str]],
 ) -> MySQLSnapshot:
-    """Begin a snapshot on this session; `as_text` as in `Catalogue`."""
+    """Begin a snapshot on this session, in which none of the tables can be altered until it ends.
+
+    `as_text` is as in `Catalogue`.
+
+    A consistent snapshot holds rows, not shapes. Touching a table takes its metadata lock, which an ALTER waits for;
+    one that came in between makes the table unreadable in this snapshot (error 1412), and another one is begun.
+    """
     for setting in _SETTINGS:
         opened.run(setting)
     opened.run("set session max_statement_time = 0" if server.mariadb else "set session max_execution_time = 0")
-    base, at = _begin_mariadb(opened) if server.mariadb else _begin_mysql(opened, server)
-    ((taken, number),) = opened.rows("select utc_timestamp(6), connection_id()")
-    return MySQLSnapshot(target, opened, base, Position(at), taken, int(number), Catalogue(lambda: opened, as_text))
+    for _ in range(_ATTEMPTS):
+        base, at = _begin_mariadb(opened) if server.mariadb else _begin_mysql(opened, server)
+        if _hold(opened, tables):
+            ((taken, number),) = opened.rows("select utc_timestamp(6), connection_id()")
+            catalogue = Catalogue(lambda: opened, as_text)
+            return MySQLSnapshot(target, opened, base, Position(at), taken, int(number), catalogue)
+        opened.run("rollback")
+    raise Unavailable("a table was altered each time that a snapshot began; run again when its ALTERs are over")
+
+
+def _hold(opened: Session, tables: Sequence[TableName]) -> bool:
+    """Take the metadata lock of each table; False when one was altered since the snapshot began."""
+    for table in tables:
+        try:
+            opened.run(f"select 1 from {quoted(table)} limit 1")
+        except TableChanged:
+            return False
+    return True
 
 
 def _begin_mariadb(opened: Session) -> tuple[str, int]:
@@ -187,38 +213,3 @@ def _narrowed(table: Table, columns: Sequence[str] | None) -> Table:
     key = schema.primary_key if set(schema.primary_key) <= set(columns) else ()
     narrowed = TableSchema(schema.table, tuple(schema.columns[place] for place in kept), key)
     return replace(table, schema=narrowed, types=tuple(table.types[place] for place in kept))
-
-
-def _expression(name: str, kind: MySQLType) -> str:
-    """What to select so that the text holds the whole value: floats would be cut to six digits (and adding nought
-    makes a minus nought plus), bits come as bytes, and ZEROFILL fills numbers up to 255 digits.
-    """
-    if kind.base in ("float", "double"):
-        return f"{name} * 1e0"
-    if kind.base == "bit" and kind.length < 64:
-        return f"{name} + 0"
-    if kind.unsigned and kind.base == "decimal":
-        return f"cast({name} as decimal({kind.precision},{kind.scale}))"
-    return f"cast({name} as unsigned)" if kind.unsigned else name
-
-
-def walk_text_rows(buffer: Bytes, starts: Ints, columns: int) -> Iterator[Cells]:
-    """The cells of each column in turn, of text rows that begin at `starts`: length-encoded strings, 251 for null
-    (https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_com_query_response_text_resultset_row.html).
-    """
-    cursor = starts
-    for _ in range(columns):
-        first = buffer[cursor]
-        lengths = first.astype(np.int64)
-        begin = cursor + 1
-        valid = first != _NULL
-        if (first >= _NULL).any():
-            lengths[~valid] = 0
-            for code, width in ((252, 2), (253, 3), (254, 8)):
-                long = np.flatnonzero(first == code)
-                if len(long):
-                    words = little(buffer, "<u8")[begin[long]] & np.uint64(2 ** (8 * width) - 1)
-                    lengths[long] = words.astype(np.int64)
-                    begin[long] += width
-        yield Cells(buffer, begin, lengths, valid)
-        cursor = begin + lengths
