@@ -134,7 +134,7 @@ def _encoded(points: Points) -> tuple[Ints, Bytes]:
     rows = np.zeros((len(points), 4), np.uint8)
     for length, mark in ((1, 0), (2, 0xC0), (3, 0xE0), (4, 0xF0)):
         which = np.flatnonzero(lengths == length)
-        rest = points[which]
+        rest = points[which].astype(np.int64)
         for place in range(length - 1, 0, -1):
             rows[which, place] = rest & 0x3F | 0x80
             rest = rest >> 6
