@@ -222,6 +222,11 @@ def test_widening_leaves_files_without_a_changed_key_alone(lake: IcebergLake) ->
             ["id"],
             "'region' would be hidden",
         ),
+        (
+            changed(NOTE, name="remark", source_id=None),
+            ["id"],
+            "nothing says which column of the source fills the new column 'remark'",
+        ),
         (changed(NOTE, required=True), ["id"], "'note' becomes required"),
         (FIELDS, ["id", "note"], "'note' becomes required"),
         (changed(ID, type=pa.string()), ["id"], "'id' is int and becomes string"),

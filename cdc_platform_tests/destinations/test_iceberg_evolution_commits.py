@@ -15,7 +15,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.types import StringType
 
 from cdc_platform.destinations.destination import Applied
-from cdc_platform.errors import SchemaConflict, Unavailable
+from cdc_platform.errors import NeedsPerson, SchemaConflict, Unavailable
 from cdc_platform.model.target import SOURCE_IDS, TargetField
 from cdc_platform_tests.destinations.conftest import IcebergLake
 from cdc_platform_tests.destinations.rows import at
@@ -290,3 +290,13 @@ def test_applied_of_another_log(lake: IcebergLake) -> None:
     destination.evolve(shape(*changed(NOTE, name="remark")), Applied("log", 2, ""))
     with pytest.raises(SchemaConflict):
         destination.applied("another")
+
+
+@pytest.mark.parametrize("text", ["{", "[1]"])
+def test_a_property_that_somebody_broke_is_said(lake: IcebergLake, text: str) -> None:
+    destination = made(lake)
+    with lake.table().transaction() as transaction:
+        transaction.set_properties({SOURCE_IDS: text})
+    for question in (destination.schema, lambda: destination.evolve(BEFORE, at(2))):
+        with pytest.raises(NeedsPerson, match=f"property {SOURCE_IDS}"):
+            question()
