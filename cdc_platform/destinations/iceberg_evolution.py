@@ -112,10 +112,15 @@ class _Matched:
         )
 
     def adding(self) -> list[str]:
+        new = [field for field, there in self.pairs if there is None]
         return [
             f"column '{field.name}' comes as required, and the rows that are there have no value in it"
-            for field, there in self.pairs
-            if there is None and field.required
+            for field in new
+            if field.required
+        ] + [
+            f"nothing says which column of the source fills the new column '{field.name}'"
+            for field in new
+            if field.source_id is None and not field.name.startswith(_CDC)
         ]
 
     def changing(self) -> list[str]:

@@ -21,6 +21,7 @@ from urllib.parse import quote
 import pyarrow as pa
 
 from cdc_platform.destinations.destination import Applied
+from cdc_platform.errors import NeedsPerson
 from cdc_platform.model.target import SOURCE_IDS, TargetField
 
 _WORDS: Final[Mapping[str, pa.DataType]] = {
@@ -131,13 +132,19 @@ class Metadata:
     @property
     def source_ids(self) -> dict[str, int]:
         """Which source column fills each column; those that are not said, or not there any more, are missing."""
-        held: Mapping[str, int] = json.loads(self.properties.get(SOURCE_IDS, "{}"))
-        return {field["name"]: held[field["name"]] for field in self.fields if field["name"] in held}
+        return self._by_column(SOURCE_IDS)
 
     @property
     def former_names(self) -> dict[str, list[str]]:
         """What the columns that were renamed were called before."""
-        held: Mapping[str, list[str]] = json.loads(self.properties.get(FORMER_NAMES, "{}"))
+        return self._by_column(FORMER_NAMES)
+
+    def _by_column(self, key: str) -> dict[str, Any]:
+        """What a property says of the columns that are there."""
+        try:
+            held = dict(json.loads(self.properties.get(key, "{}")))
+        except (ValueError, TypeError) as error:
+            raise NeedsPerson(f"the Iceberg table property {key} is not as it was written; restore it") from error
         return {field["name"]: held[field["name"]] for field in self.fields if field["name"] in held}
 
     @property
