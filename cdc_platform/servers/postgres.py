@@ -73,6 +73,8 @@ class Postgres:
     name: ClassVar[str] = "postgres"
     title: ClassVar[str] = "Postgres"
     scheme: ClassVar[str] = "postgresql"
+    # Sorts the same on every machine and needs no locale of the system.
+    locale: ClassVar[tuple[str, ...]] = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
     # "Fast": clients are cut off, data is written. "Immediate" is a crash, repaired by the next start.
     stop_signals: ClassVar[tuple[tuple[signal.Signals, float], ...]] = (
         (signal.SIGINT, 20.0),
@@ -116,10 +118,7 @@ class Postgres:
                 # Nobody may connect until `grant` has written who may.
                 "--auth=reject",
                 "--encoding=UTF8",
-                # Sorts the same on every machine and needs no locale of the system.
-                "--locale-provider=builtin",
-                "--builtin-locale=C.UTF-8",
-                "--locale=C",
+                *self.locale,
             ],
             software,
             data,
