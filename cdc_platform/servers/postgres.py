@@ -31,6 +31,8 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "max_replication_slots": "64",
         "max_wal_senders": "64",
         "max_connections": "200",
+        # Two-phase commit is captured too; the server has it off unless told.
+        "max_prepared_transactions": "64",
         # A slot that falls behind is never cut off: in a demo the disk is the lesser loss.
         "max_slot_wal_keep_size": "-1",
         # fsync, full_page_writes and synchronous_commit stay on: an acknowledged position that a power cut takes
