@@ -59,8 +59,8 @@ class LakeTable:
         places = ", ".join(order)
         keys = ", ".join(map(_quoted, key))
         last = f"rank() over (partition by {keys} order by {', '.join(f'{o} desc' for o in order)}) = 1"
-        twice = self.query(f"select count(*) from (select {keys}, {places} from it qualify {last}) group by {keys}")
-        assert all(count == 1 for (count,) in twice), f"{self.name}: the last change of a key cannot be told by {order}"
+        twice = self.query(f"select {keys}, {places}, count(*) from it group by all having count(*) > 1")
+        assert not twice, f"{self.name}: changes of one {key} have one place: {twice}"
         return self.query(
             f"select {_texts(columns, types)} from (from it qualify {last}) where _cdc_operation <> 'DELETE'"
         )

@@ -14,7 +14,8 @@ import psycopg2
 import psycopg2.extensions
 import pymysql
 
-from cdc_platform_tests.conftest import ServerState
+from cdc_platform.servers.state import ServerState
+
 
 Row = tuple[str | float | None, ...]
 _PATIENCE_SECONDS = 60
@@ -40,7 +41,8 @@ class Origin(Protocol):
 
 
 class PostgresOrigin:
-    system = kind = "postgres"
+    system: str = "postgres"
+    kind: str = "postgres"
 
     def __init__(self, state: ServerState) -> None:
         self.state = state
@@ -120,7 +122,9 @@ def _quoted(name: str) -> str:
 
 
 class MySQLOrigin:
-    system = "mysql"
+    system: str = "mysql"
+    kind: str
+    version: tuple[int, ...]
 
     def __init__(self, state: ServerState) -> None:
         self.state = state

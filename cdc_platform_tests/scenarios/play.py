@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cdc_platform.engine.capture import capture
+from cdc_platform.engine.feeds import open_feed
 from cdc_platform.engine.run import PipelineRun
 from cdc_platform_tests.scenarios import equality
 from cdc_platform_tests.scenarios.equality import Event
 from cdc_platform_tests.scenarios.origin import Origin
 from cdc_platform_tests.scenarios.pipelines import Pipelines, Target
-from cdc_platform_tests.scenarios.script import Config, File, Run, Scenario, Sql, Stop
+from cdc_platform_tests.scenarios.script import Capture, Config, File, Follow, Run, Scenario, Sql, Stop
 from cdc_platform_tests.world import World
 
 
@@ -24,6 +26,7 @@ class Player:
         self.pipelines = Pipelines(world, origin)
         self.files = world.home.parent
         self._seen: dict[str, int] = {}
+        self._tables: list[str] = []
 
     def play(self) -> None:
         for step in self.scenario.steps:
@@ -36,12 +39,18 @@ class Player:
                 case Config():
                     self.pipelines.destination |= step.destination
                     self.pipelines.table |= step.table
+                case Follow():
+                    self._tables.append(step.table)
+                case Capture():
+                    self._capture()
                 case Run():
                     self._run(step)
 
     def _filled(self, statement: str) -> str:
         """Names that are known only now: the folder of files, and the database's own name."""
-        return statement.replace("$folder", str(self.files)).replace("$database", self.pipelines.world.postgres.database)
+        return statement.replace("$folder", str(self.files)).replace(
+            "$database", self.pipelines.world.postgres.database
+        )
 
     def _run(self, step: Run) -> None:
         self._follow()
@@ -62,10 +71,16 @@ class Player:
         self._check_events(step, going)
         self._check_shapes(step)
 
+    def _capture(self) -> None:
+        world = self.pipelines.world
+        with open_feed(world.settings, world.variables, world.pipelines(), self.origin.system) as feed:
+            capture(feed)
+
     def _follow(self) -> None:
-        """At the first run the tables are there, and tell whether they have a key."""
-        if not self.pipelines.targets:
-            for table in self.scenario.tables:
+        """At a table's first run it is there, and tells whether it has a key."""
+        followed = {target.table for target in self.pipelines.targets}
+        for table in self._tables:
+            if table not in followed:
                 self.pipelines.follow(table, keyed=bool(self.origin.key(table)))
 
     def _named(self, lists: Sequence[Sequence[str]]) -> list[Target]:
@@ -82,7 +97,7 @@ class Player:
         return meant
 
     def _check_events(self, step: Run, going: Sequence[Target]) -> None:
-        for table in self.scenario.tables:
+        for table in self._tables:
             target = next((t for t in going if t.table == table), None)
             if target is None or self.scenario.large:
                 continue
@@ -112,7 +127,8 @@ class Player:
         if target.mode == "upsert":
             found = target.lake.current(header, types)
         else:
-            found = target.lake.latest(header, types, header[:1], equality.ORDER[self.origin.system])
+            key = self.origin.key(target.table)
+            found = target.lake.latest(header, types, key, equality.ORDER[self.origin.system])
         return [["null" if cell is None else str(cell) for cell in row] for row in found]
 
 

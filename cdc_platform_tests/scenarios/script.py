@@ -9,11 +9,12 @@
     -- session b: ... ;                       from here on by another connection; `-- session a:` goes back
     -- file: rows.csv                         the indented comment lines below are a file; SQL names it $folder/rows.csv
     -- keep: 60000 rows                       said by large scenarios: events are counted, not printed
+    -- capture                                only the first half of a run: changes into the change log
     -- run                                    `cdc run`; afterwards all pipelines must hold what the source holds
     -- expect events [table]                  what that run logged: operation, before, after
     --   INSERT  null  {"id": 1}
     -- expect columns [pipelines]: id, name   the destinations' columns, without `_cdc_*`
-    -- expect rows [table]                    what the destinations hold, keyed by the first column
+    -- expect rows [table]                    what the destinations hold, as text; a key is needed
     --   id | name
     --   1  | a
     -- expect stop 4 [pipelines]: text        these pipelines end with that exit code and words, the others go on
@@ -32,7 +33,7 @@ from typing import Any
 
 import yaml
 
-_WORDS = r"(requires|table|config|read|session|file|keep|run|expect)\b"
+_WORDS = r"(requires|table|config|read|session|file|keep|capture|run|expect)\b"
 _DIRECTIVE = re.compile(rf"-- {_WORDS}(.*)")
 _CONTINUATION = re.compile(r"--(?:  +(.*))?")
 _STOP = re.compile(r"stop (\d+)([^:]*): *(.+)")
@@ -73,6 +74,18 @@ class Stop:
     pipelines: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """A table that is followed from the next run on."""
+
+    table: str
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """The first half of a run alone."""
+
+
 @dataclass(slots=True)
 class Run:
     """`cdc run`, and what it must have done. Tables and pipelines are named by words of theirs."""
@@ -84,7 +97,7 @@ class Run:
     nothing_written: list[tuple[str, ...]] = field(default_factory=list)
 
 
-Step = Sql | Config | File | Run
+Step = Sql | Config | File | Follow | Capture | Run
 
 
 @dataclass(slots=True)
@@ -142,6 +155,7 @@ class _Parser:
                 self.scenario.requires.append(rest)
             case "table":
                 self.scenario.tables.append(rest)
+                steps.append(Follow(rest))
             case "config":
                 steps.append(Config(yaml.safe_load(rest), {}))
             case "read":
@@ -153,6 +167,8 @@ class _Parser:
                 steps.append(File(rest, "\n".join(self._continuation()) + "\n"))
             case "keep":
                 self.scenario.large = True
+            case "capture":
+                steps.append(Capture())
             case "run":
                 steps.append(Run())
             case "expect":

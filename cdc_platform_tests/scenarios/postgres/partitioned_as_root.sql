@@ -14,8 +14,3 @@ delete from events where id = 2;
 --   id | day        | what
 --   1  | 2026-02-06 | A
 --   3  | 2026-01-07 | c
-truncate events_january;
--- run
--- expect rows
---   id | day        | what
---   1  | 2026-02-06 | A
