@@ -16,7 +16,6 @@ import pymysql
 
 from cdc_platform.servers.state import ServerState
 
-
 Row = tuple[str | float | None, ...]
 _PATIENCE_SECONDS = 60
 
@@ -88,6 +87,9 @@ class PostgresOrigin:
         chosen = ", ".join(_postgres_text(_quoted(column), types[column]) for column in columns)
         name = ".".join(map(_quoted, table.split(".")))
         with self._session("eyes").cursor() as cursor:
+            ((kind,),) = self._query("select relkind from pg_class where oid = %s::regclass", name)
+            # A plain table's rows are its own, not those of tables that inherit from it.
+            name = name if kind == "p" else f"only {name}"
             cursor.execute(f"select {chosen} from {name} limit 0")
             # Not a Python value but what the type's own output function says.
             oids = tuple({column.type_code for column in cursor.description or ()} - {701})

@@ -12,6 +12,7 @@ from cdc_platform.engine.feeds import open_feed
 from cdc_platform.engine.run import PipelineRun
 from cdc_platform_tests.scenarios import equality
 from cdc_platform_tests.scenarios.equality import Event
+from cdc_platform_tests.scenarios.lake import ORDER
 from cdc_platform_tests.scenarios.origin import Origin
 from cdc_platform_tests.scenarios.pipelines import Pipelines, Target
 from cdc_platform_tests.scenarios.script import Capture, Config, File, Follow, Run, Scenario, Sql, Stop
@@ -128,7 +129,7 @@ class Player:
             found = target.lake.current(header, types)
         else:
             key = self.origin.key(target.table)
-            found = target.lake.latest(header, types, key, equality.ORDER[self.origin.system])
+            found = target.lake.latest(header, types, key, ORDER[self.origin.system])
         return [["null" if cell is None else str(cell) for cell in row] for row in found]
 
 

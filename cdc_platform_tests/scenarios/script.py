@@ -38,7 +38,8 @@ _DIRECTIVE = re.compile(rf"-- {_WORDS}(.*)")
 _CONTINUATION = re.compile(r"--(?:  +(.*))?")
 _STOP = re.compile(r"stop (\d+)([^:]*): *(.+)")
 _TOKEN = re.compile(
-    r"""(?P<end>;)|'(?:[^'\\]|\\.|'')*'|"(?:[^"]|"")*"|`[^`]*`|--[^\n]*|/\*.*?\*/|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$|[^;]""",
+    r"""(?P<end>;)|[^;'"`$/-]+|'(?:[^'\\]|\\.|'')*'|"(?:[^"]|"")*"|`[^`]*`|--[^\n]*|/\*.*?\*/"""
+    r"""|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$|.""",
     re.DOTALL,
 )
 
@@ -211,14 +212,12 @@ class _Parser:
 
 def split(text: str) -> tuple[str, ...]:
     """SQL text as statements: a semicolon ends one, but not inside quotes, comments and dollar quotes."""
-    statements, current = [], ""
+    statements, begin = [], 0
     for token in _TOKEN.finditer(text):
         if token["end"]:
-            statements.append(current)
-            current = ""
-        else:
-            current += token[0]
-    statements.append(current)
+            statements.append(text[begin : token.start()])
+            begin = token.end()
+    statements.append(text[begin:])
     return tuple(s.strip() for s in statements if re.sub(r"--[^\n]*|\s", "", s))
 
 

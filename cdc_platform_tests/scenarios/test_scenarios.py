@@ -26,7 +26,7 @@ def _scenarios() -> Iterator[object]:
             yield pytest.param(file, server, id=f"{file.stem}-{server}")
 
 
-def _open(world: World, server: str) -> Origin:
+def open_origin(world: World, server: str) -> Origin:
     return MySQLOrigin(world.mysql) if server == "mysql" else PostgresOrigin(world.postgres)
 
 
@@ -46,7 +46,7 @@ def test_scenario(file: Path, server: str, tmp_path: Path, request: pytest.Fixtu
     scenario = parse(file, {"large_rows": LARGE_ROWS})
     state = request.getfixturevalue({"postgres18": "postgres_database"}.get(server, f"{server}_database"))
     world = World(tmp_path / "home", state, state, folder=tmp_path / "pipelines")
-    with closing(_open(world, server)) as origin:
+    with closing(open_origin(world, server)) as origin:
         for requirement in scenario.requires:
             if not _is_met(requirement, origin):
                 pytest.skip(f"is for {requirement}")
