@@ -35,6 +35,7 @@ from cdc_platform.servers.embedded import running, silent, up
 from cdc_platform.servers.mariadb import MariaDB
 from cdc_platform.servers.mysql import MySQL
 from cdc_platform.servers.postgres15 import Postgres15
+from cdc_platform.servers.server import Progress
 from cdc_platform.servers.state import ServerState
 from cdc_platform_tests.world import SMALL, World, address
 
@@ -81,7 +82,7 @@ def temporary_home(prefix: str = "cdc-tests-") -> Iterator[Settings]:
         guard.communicate(timeout=120)
 
 
-def share_software(server: PackagedServer, home: Path) -> Unavailable | None:
+def share_software(server: PackagedServer, home: Path, progress: Progress = silent) -> Unavailable | None:
     """Let `home` use the packages unpacked in the project's own CDC_HOME: one download for all tests.
 
     Gives back why there are none.
@@ -91,7 +92,7 @@ def share_software(server: PackagedServer, home: Path) -> Unavailable | None:
     with FileLock(shared / "servers.lock"):
         common = replace(server, folder=shared / server.name)
         try:
-            common.software(silent)
+            common.software(progress)
         except Unavailable as error:
             return error
     (home / "servers").mkdir(exist_ok=True)

@@ -1,5 +1,6 @@
-"""Random changes of any table, made with SQL from what its catalogue says: a value of one row moves to another, rows are
-copied to new keys, rows go. What a constraint refuses does not count.
+"""Random changes of any table, made with SQL from what its catalogue says.
+
+A value of one row moves to another, rows are copied to new keys, rows go. What a constraint refuses does not count.
 """
 
 from __future__ import annotations

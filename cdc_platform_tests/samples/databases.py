@@ -21,9 +21,10 @@ from cdc_platform_tests.scenarios.script import split
 
 FOLDER = Path(__file__).parent
 # A dump sets owners that a server need not have, and asks for what Postgres dropped in release 12.
-_NOT_FOR_US = re.compile(r"\bOWNER TO\b|default_with_oids")
+_NOT_FOR_US = re.compile(r"\bOWNER TO\b|default_with_oids|\b(FROM|TO) postgres\b")
 # The database has its name already; a dump's own would be the same for every test.
 _DATABASE = re.compile(r"\s*(DROP|CREATE) (SCHEMA|DATABASE)\b|\s*USE\b", re.IGNORECASE)
+_ITS_NAME = re.compile(r"\bsakila\.")
 _COPY = re.compile(r"^(COPY .*? FROM stdin;)\n(.*?)^\\\.$", re.MULTILINE | re.DOTALL)
 
 
@@ -89,7 +90,7 @@ def _load_mysql(state: ServerState, texts: list[str]) -> list[str]:
         for text in texts:
             for statement in _delimited(text):
                 if not _DATABASE.match(statement):
-                    cursor.execute(statement)
+                    cursor.execute(_ITS_NAME.sub("", statement))
         cursor.execute(
             "select table_name from information_schema.tables where table_schema = database() "
             "and table_type = 'BASE TABLE' order by table_name"
