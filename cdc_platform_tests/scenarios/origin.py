@@ -46,7 +46,7 @@ class PostgresOrigin:
     def __init__(self, state: ServerState) -> None:
         self.state = state
         self._sessions: dict[str, psycopg2.extensions.connection] = {}
-        self.version = (self._session("eyes").server_version // 10000,)
+        self.version: tuple[int, ...] = (self._session("eyes").server_version // 10000,)
 
     def _session(self, name: str) -> psycopg2.extensions.connection:
         if name not in self._sessions:
