@@ -223,7 +223,9 @@ def test_several_tables_change_in_the_middle_of_transactions_on_others(table: Da
     start = table.source().head()
     followed = table.followed("t", "u", start=start)
     table.run("begin", "insert into t values (2, 2, 'y')", "insert into u values (1, 1)", "commit")
-    table.run("alter table u rename column v to w", "begin", "update t set a = 0", "insert into u values (2, 2)", "commit")
+    table.run(
+        "alter table u rename column v to w", "begin", "update t set a = 0", "insert into u values (2, 2)", "commit"
+    )
     captured = table.follow(followed, start=start)
     assert said(entries(captured, table.table("t"))) == [("rows", FIRST, [(2, 2, "y"), (1, 0, "x"), (2, 0, "y")])]
     assert said(entries(captured, table.table("u"))) == [
@@ -285,7 +287,9 @@ def test_fingerprints_are_of_the_tables_that_are_there(table: Database) -> None:
 def test_a_table_cannot_be_altered_while_it_is_read(table: Database) -> None:
     source, name = table.source(), table.table("t")
     with connect(table.state) as other, source.snapshot([name]) as snapshot:
-        altering = threading.Thread(target=lambda: other.cursor().execute("alter table t rename column a to z, add c int"))
+        altering = threading.Thread(
+            target=lambda: other.cursor().execute("alter table t rename column a to z, add c int")
+        )
         altering.start()
         time.sleep(0.3)
         assert altering.is_alive()
