@@ -29,7 +29,12 @@ from cdc_platform_tests.postgres.typed_table import (
 ROWS = 64
 
 
-NEEDS = {"": "select", "xml": "select '<a/>'::xml", "vector": "create extension vector"}
+NEEDS = {
+    "": "select",
+    "xml": "select '<a/>'::xml",
+    "vector": "create extension vector",
+    "endless intervals": "select 'infinity'::interval",
+}
 """What a server has to know, and how it is asked."""
 
 
@@ -79,7 +84,9 @@ def test_every_type_is_the_same_in_snapshot_stream_and_server(database: Database
 
 def changed_by_their_texts(database: Database, cases: Sequence[Case], stream: pl.DataFrame) -> list[str]:
     """The types whose values the server does not have again, byte for byte, when it is given our texts of them."""
-    places = [place for place, case in enumerate(cases) if case.arrow == "string"]
+    places = [place for place, case in enumerate(cases) if case.arrow == "string" and case.restores]
+    if not places:
+        return []
     columns = ", ".join(f"c{new} {cases[place].type}" for new, place in enumerate(places))
     database.run(f"create table b (id int generated always as identity, {columns})")
     put(database, stream.select(f"c{place}" for place in places).rows(), "b")
