@@ -1,11 +1,17 @@
-"""A database of its own for each test, and what tests do there: run SQL, open sources, collect changes as rows."""
+"""A database of its own for each test, and what tests do there: run SQL, open sources, collect changes as rows.
+
+With CDC_TESTS_POSTGRES=postgresql://user:password@host:port/database in the environment, the tests of this folder run
+on that server instead of the embedded one: this is how another release is tried.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import psycopg2
 import psycopg2.extensions
@@ -48,6 +54,20 @@ class Database:
 
     def other_session(self) -> psycopg2.extensions.connection:
         return psycopg2.connect(self.state.dsn())
+
+
+@pytest.fixture(scope="session")
+def postgres(request: pytest.FixtureRequest) -> ServerState:
+    url = os.environ.get("CDC_TESTS_POSTGRES")
+    if not url:
+        servers: Any = request.getfixturevalue("servers")
+        state: ServerState = servers.postgres
+        return state
+    parts = urlsplit(url)
+    return ServerState(
+        "postgresql", parts.hostname or "", parts.port or 5432, parts.path.strip("/"),
+        unquote(parts.username or ""), unquote(parts.password or ""),
+    )  # fmt: skip
 
 
 @pytest.fixture

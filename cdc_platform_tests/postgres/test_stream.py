@@ -337,17 +337,6 @@ def test_a_shape_that_changes_inside_a_transaction(followed: Database) -> None:
         assert [row["ordinal"] for row in rows_of(captured)] == [0, 1]
 
 
-def test_generated_columns_are_in_neither_path(database: Database) -> None:
-    database.run("create table a (id int primary key, twice int generated always as (id * 2) stored, name text)")
-    source = database.source()
-    source.prepare([A])
-    start = source.head()
-    database.run("insert into a (id, name) values (1, 'x')")
-    assert source.schemas([A])[A].names == ("id", "name")
-    (batch,) = [batch for c in follow(source, [A], start) for batch in c.batches]
-    assert batch.schema == source.schemas([A])[A]
-
-
 def test_partitions_are_one_table(database: Database) -> None:
     database.run("create table a (id int primary key, name text) partition by range (id)")
     database.run("create table a1 partition of a for values from (0) to (10)")
