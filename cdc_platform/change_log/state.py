@@ -40,8 +40,8 @@ def key_of(schema: TableSchema) -> list[str]:
 
 def marked(rows: pl.DataFrame, schema: TableSchema) -> pl.DataFrame:
     """Rows with the columns of `schema` as `key_of` and `HASHES`: what is compared of a row."""
-    hashes = row_hashes(rows.select(schema.names))
-    return rows.select(schema.primary_key).with_columns(hashes[0].alias(HASHES[0]), hashes[1].alias(HASHES[1]))
+    hashes = (series.alias(name) for series, name in zip(row_hashes(rows.select(schema.names)), HASHES, strict=True))
+    return pl.DataFrame([*(rows[name] for name in schema.primary_key), *hashes])
 
 
 def marks(log: ChangeLog) -> pl.DataFrame:
