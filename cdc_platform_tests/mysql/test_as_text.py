@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from decimal import Decimal
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -36,7 +37,7 @@ STAMPS = st.just("0000-00-00 00:00:00") | st.datetimes(dt.datetime(1970, 1, 2), 
 )
 VALUES = st.tuples(
     dates(), MOMENTS, MOMENTS, MOMENTS, STAMPS, STAMPS, STAMPS, st.just(0) | st.integers(1901, 2155),
-    decimals(10, 2), decimals(38, 0), decimals(65, 30), decimals(9, 9), decimals(12, 3).map(abs),
+    decimals(10, 2), decimals(38, 0), decimals(65, 30), decimals(9, 9), decimals(12, 3).map(Decimal.copy_abs),
 )  # fmt: skip
 
 

@@ -13,8 +13,9 @@ from cdc_platform.errors import InvalidRow, NotUnderstood
 from cdc_platform.sources.mysql.characters import NONE, THIRD_PLANE, Codepage
 from cdc_platform.sources.mysql.charset_tables import read_codepage
 from cdc_platform.sources.mysql.connection import session
-from cdc_platform_tests.mysql.conftest import Database
+from cdc_platform_tests.mysql.conftest import Database, connect
 from cdc_platform_tests.mysql.images import images, opened
+from cdc_platform_tests.mysql.test_failures import global_setting
 
 MULTIBYTE = ("sjis", "cp932", "eucjpms", "ujis", "gbk", "gb2312", "gb18030", "big5", "euckr")
 UNICODE = ("utf16", "utf16le", "utf32", "ucs2", "utf8mb3")
@@ -170,3 +171,24 @@ def test_a_label_that_unicode_has_not(database: Database) -> None:
     failures = [failure for one in database.changes("t", start=start) for failure in one.failures.values()]
     full = database.query("show variables like 'binlog_row_metadata'")[0][1] == "FULL"
     assert [type(failure) for failure in failures] == ([NotUnderstood] if full else [])
+
+
+@pytest.mark.parametrize("metadata", ["less", "FULL"])
+def test_labels_that_the_information_schema_cannot_show(database: Database, metadata: str) -> None:
+    """It has question marks for them: with the labels in the log they are exact, without them the table stops."""
+    less = "NO_LOG" if database.mariadb else "MINIMAL"
+    with global_setting(database, "binlog_row_metadata", f"'{less if metadata == 'less' else metadata}'"):
+        renewed = Database(database.state, connect(database.state))
+        renewed.run("create table t (e enum('😀', 'b?'), s set('🚀', 'x'), n int default 0)")
+        with opened(renewed) as source:
+            start = source.head()
+            schema = source.schemas([renewed.table("t")])[renewed.table("t")]
+        renewed.run("insert into t (e, s) values ('😀', '🚀,x'), ('b?', '')")
+        captured = renewed.changes("t", start=start)
+        if metadata == "FULL":
+            assert captured[0].batches[0].schema == schema
+            assert images(renewed, "t", start).rows() == [("😀", "🚀,x"), ("b?", "")]
+        else:
+            (failure,) = [failure for one in captured for failure in one.failures.values()]
+            assert "set binlog_row_metadata=FULL" in str(failure)
+        renewed.close()

@@ -7,6 +7,7 @@ only if it agrees with the map in number and type of the columns. Layer: sources
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 from cdc_platform.errors import ConfigError, NotUnderstood, SchemaConflict
@@ -57,14 +58,34 @@ def shape_of(table_map: TableMap, catalogue: Catalogue) -> Shape:
             catalogue.forget([table_map.table])
         table = _current(table_map, catalogue)
         types = _types(table_map, table, catalogue)
-        if table is not None and types == table.types and table_map.names in (None, table.schema.names):
-            return _shape(table_map, types, table.schema.names, table.schema.primary_key, catalogue)
+        if table is not None and _agree(types, table.types) and table_map.names in (None, table.schema.names):
+            assert types is not None
+            return _shape(table_map, types, table.schema, catalogue)
     if table_map.names is None or table_map.labels is None or types is None:
         raise SchemaConflict(
             f"{table_map.table} changed its columns since this part of the binlog was written, and the binlog does not"
             " name them: set binlog_row_metadata=FULL on the server and begin its pipeline anew"
         )
-    return _shape(table_map, types, table_map.names, (), catalogue)
+    columns = tuple(
+        Column(name, kind.arrow, nullable, kind.declared)
+        for name, kind, nullable in zip(table_map.names, types, table_map.nullable, strict=True)
+    )
+    return _shape(table_map, types, TableSchema(table_map.table, columns, ()), catalogue)
+
+
+def _agree(types: tuple[MySQLType, ...] | None, now: tuple[MySQLType, ...]) -> bool:
+    """Whether these are the present types. Labels may differ where the information schema has question marks."""
+    return types is not None and all(
+        replace(kind, labels=()) == replace(other, labels=()) and _same_labels(kind.labels, other.labels)
+        for kind, other in zip(types, now, strict=True)
+    )
+
+
+def _same_labels(labels: tuple[str, ...], shown: tuple[str, ...]) -> bool:
+    return len(labels) == len(shown) and all(
+        re.fullmatch(re.escape(there).replace(r"\?", "."), label, re.DOTALL)
+        for label, there in zip(labels, shown, strict=True)
+    )
 
 
 def _current(table_map: TableMap, catalogue: Catalogue) -> Table | None:
@@ -122,7 +143,13 @@ def _labels(
     if table_map.physical[place].code not in _LABELLED_CODES:
         return ()
     if table_map.labels is None:
-        return now.labels if now else ()
+        labels = now.labels if now else ()
+        if any("?" in label for label in labels):
+            raise NotUnderstood(
+                f"{table_map.table}: members of an enum or set hold a question mark, which is also how the information"
+                " schema shows other characters; set binlog_row_metadata=FULL on the server and begin its pipeline anew"
+            )
+        return labels
     codepage = None if charset in UTF8 else catalogue.codepage(charset)
     members = table_map.labels[place]
     try:
@@ -134,23 +161,18 @@ def _labels(
         ) from error
 
 
-def _shape(
-    table_map: TableMap,
-    types: tuple[MySQLType, ...],
-    names: tuple[str, ...],
-    key: tuple[str, ...],
-    catalogue: Catalogue,
-) -> Shape:
+def _shape(table_map: TableMap, types: tuple[MySQLType, ...], schema: TableSchema, catalogue: Catalogue) -> Shape:
+    """`schema` says names, source types and, where the map does not, the key; the map what may be null."""
+    key = schema.primary_key
     if table_map.key is not None:
-        key = tuple(names[place] for place in table_map.key)
+        key = tuple(schema.names[place] for place in table_map.key)
     columns = tuple(
-        Column(name, kind.arrow, nullable, kind.declared)
-        for name, kind, nullable in zip(names, types, table_map.nullable, strict=True)
+        replace(column, nullable=nullable) for column, nullable in zip(schema.columns, table_map.nullable, strict=True)
     )
     codepages = tuple(
         None if not kind.charset or kind.charset in UTF8 else catalogue.codepage(kind.charset) for kind in types
     )
-    for name, kind, codepage in zip(names, types, codepages, strict=True):
+    for name, kind, codepage in zip(schema.names, types, codepages, strict=True):
         if kind.charset not in UTF8 and kind.base in STRINGS and codepage is None:
             raise NotUnderstood(
                 f"{table_map.table}, column {name}: character set {kind.charset} is not understood;"
