@@ -74,7 +74,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]]
     delta, iceberg = DeltaLake(root, {"delta.columnMapping.mode": "name"}), IcebergLake(root / "iceberg")
     delta.open().ensure(target(list(ARROW), "deltalake"))
     iceberg.open().ensure(target(list(ARROW), "iceberg"))
-    words = {field.name: str(field.type.type) for field in DeltaTable(str(delta.path)).schema().fields}  # type: ignore[union-attr]
+    words = {field.name: str(field.type.type) for field in DeltaTable(str(delta.path)).schema().fields}
     types = {field.name: str(field.field_type) for field in iceberg.table().schema().fields}
     plain = {name: re.sub(r"\d+, \d+", "p, s", name) for name in ARROW}
     return {plain[name]: (words[name].replace("12,2", "p,s"), types[name].replace("12, 2", "p, s")) for name in ARROW}
