@@ -161,11 +161,11 @@ def new_postgres_database(postgres: ServerState) -> Iterator[ServerState]:
             try:
                 yield replace(postgres, database=database)
             finally:
-                _drop_slots(cursor, database)
+                drop_slots(cursor, database)
                 cursor.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(database)))
 
 
-def _drop_slots(cursor: psycopg2.extensions.cursor, database: str) -> None:
+def drop_slots(cursor: psycopg2.extensions.cursor, database: str) -> None:
     """Drop the database's slots, ending whoever still reads from them."""
     deadline = time.monotonic() + 10
     while True:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
 from itertools import cycle, islice
 from typing import Any
 
@@ -13,6 +15,7 @@ import psycopg2
 import pytest
 
 from cdc_platform.sources.cells import polars_type
+from cdc_platform_tests.conftest import drop_slots
 from cdc_platform_tests.postgres.conftest import Database
 from cdc_platform_tests.postgres.type_cases import CASES, SETUP, Case
 from cdc_platform_tests.postgres.typed_table import (
@@ -41,7 +44,7 @@ NEEDS = {
 def filled(case: Case) -> list[tuple[Any, str | None]]:
     """ROWS values of the case, each with its text; the odd ones, which have no Python value, come first."""
     values = case.examples(ROWS - len(case.odd))
-    cells = [(None, text) for text in case.odd]
+    cells: list[tuple[Any, str | None]] = [(None, text) for text in case.odd]
     cells += [(value, None if value is None else case.write(value)) for value in values]
     return list(islice(cycle(cells), ROWS))
 
@@ -176,3 +179,22 @@ def test_settings_of_the_database_and_the_role_do_not_reach_values(database: Dat
         source.close()
     finally:
         database.run(f"drop role {role}")
+
+
+def test_a_database_of_another_encoding(database: Database) -> None:
+    name = f"{database.state.database}_latin1"
+    database.run(f"create database {name} encoding 'LATIN1' locale 'C' template template0")
+    try:
+        with closing(psycopg2.connect(replace(database.state, database=name).dsn())) as session:
+            session.autocommit = True
+            other = Database(replace(database.state, database=name), session, f"{database.slot}_latin1")
+            other.run("create type mood as enum ('ü', 'ä'); create domain word as text")
+            row = ("£é\xa0ÿ", "ü", '{"é": "\\u00ff"}', "{ä,NULL}", "ß", "é  ")
+            source = prepared(other, ["text", "mood", "json", "mood[]", "word", "char(3)"])
+            stream, snapshot = both_paths(other, source, [row])
+            assert stream.row(0) == snapshot.row(0) == row
+            source.close()
+    finally:
+        with database.session.cursor() as cursor:
+            drop_slots(cursor, name)
+        database.run(f"drop database {name} with (force)")
