@@ -94,7 +94,9 @@ def test_a_database_that_goes_takes_its_tables_along(pair: Database) -> None:
 
 def test_nothing_before_a_tables_own_position_can_fail_it(pair: Database) -> None:
     start = pair.source().head()
-    pair.run("insert into good values (1, 'early')", "alter table bad add g geometry", "insert into bad (id) values (8)")
+    pair.run(
+        "insert into good values (1, 'early')", "alter table bad add g geometry", "insert into bad (id) values (8)"
+    )
     pair.run("alter table bad drop g", "rename table bad to worse", "create table bad (id int primary key)")
     pair.run("truncate table bad", "insert into bad values (1)")
     position = pair.source().head()
