@@ -80,6 +80,7 @@ class MySQLSource:
         found = self._catalogue.tables(tables).values()
         preflight.check_filters(head, found)
         preflight.check_tables(opened, self._catalogue, found)
+        preflight.check_images(opened, self._described(), self._catalogue, found)
         preflight.check_snapshot_privilege(opened, self._described())
         with closing(self._stretches(head.base, head.at)) as stretches:
             next(stretches, None)  # that the user may replicate is seen by trying
