@@ -85,12 +85,15 @@ SHAPE_WITHOUT_IDS = TableSchema(
     [
         "add e int", "add column if not exists e varchar(9) character set latin1 collate latin1_bin null default null"
         " comment 'not null default 5' after a", "add (e int, f text, key (e))", "add e json first",
-        "add e double precision", "add index (a), add unique key u (b), add constraint k foreign key (a) references x (y)",
-        "add primary key (a)", "add fulltext index (b)", "modify a int(11) unsigned not null", "modify b varchar(50) first",
+        "add e double precision",
+        "add index (a), add unique key u (b), add constraint k foreign key (a) references x (y)",
+        "add primary key (a)", "add fulltext index (b)", "modify a int(11) unsigned not null",
+        "modify b varchar(50) first",
         "modify column c numeric(10, 2) default 5.5 comment 'x, y'", "change d e enum('x','y') not null",
         "change b z varchar ( 50 ) collate utf8mb4_bin", "alter a set default 5, alter column b drop default",
         "alter index i invisible", "alter column a set default ('x')", "engine=InnoDB comment='x' row_format dynamic",
-        "engine = innodb, auto_increment = 5, algorithm=inplace, lock = none", "default character set utf8mb4 collate x",
+        "engine = innodb, auto_increment = 5, algorithm=inplace, lock = none",
+        "default character set utf8mb4 collate x",
         "charset=utf8mb4", "force", "order by a", "partition by hash (id) partitions 4", "remove partitioning",
         "add partition (partition p values less than (5))", "reorganize partition p into (partition q values in (1))",
         "enable keys", "rename index a to b, rename key c to e", "add index (a) using btree partition by key (id)",

@@ -43,7 +43,7 @@ def only(statement: str) -> Effect:
 def test_tables_that_a_statement_names(statement: str, kind: str, touched: set[TableName]) -> None:
     effect = only(statement)
     assert effect.kind == kind
-    assert effect.tables == touched
+    assert set(effect.tables) == touched
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,10 @@ def test_statements_without_effect(statement: str) -> None:
 
 def test_a_partition_is_exchanged_with_another_table() -> None:
     altered, other = effects_of(Query("d", "alter table t exchange partition p with table o.u without validation"))
-    assert (altered.kind, altered.tables) == ("altered", tables("t"))
-    assert (other.kind, other.tables) == ("unlogged", tables("o.u"))
+    assert altered.kind == "altered"
+    assert set(altered.tables) == tables("t")
+    assert other.kind == "unlogged"
+    assert set(other.tables) == tables("o.u")
 
 
 def test_dropped_databases() -> None:
@@ -105,7 +107,8 @@ def test_written_rows(statement: str) -> None:
     ],
 )
 def test_transactions_of_which_not_all_counts(statement: str, kind: str, words: set[str]) -> None:
-    assert (only(statement).kind, only(statement).words) == (kind, words)
+    assert only(statement).kind == kind
+    assert set(only(statement).words) == words
 
 
 def test_names_without_case() -> None:

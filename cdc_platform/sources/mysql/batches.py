@@ -15,7 +15,7 @@ from cdc_platform.model.schema import TableSchema
 from cdc_platform.sources.cells import BadCell, Bytes, Ints, Mask, polars_type
 from cdc_platform.sources.mysql.binlog import records
 from cdc_platform.sources.mysql.defaults import Rules
-from cdc_platform.sources.mysql.partial import Kept, Sides, completed, kept_groups
+from cdc_platform.sources.mysql.partial import DELETES, INSERTS, UPDATES, Kept, Sides, completed, kept_groups
 from cdc_platform.sources.mysql.rows import RowEvents, find_images, walk_columns
 from cdc_platform.sources.mysql.shapes import Shape
 from cdc_platform.sources.mysql.transactions import Transactions
@@ -25,8 +25,6 @@ OPERATIONS = (INSERT, UPDATE, DELETE)
 
 RulesOf = Callable[[], Rules]
 """What is known of columns that images may lack; asked for when an image does lack one."""
-
-_UPDATE, _DELETE = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +146,7 @@ def _images_begin(rows: TableRows, columns: int, schema: TableSchema) -> tuple[I
         raise NotUnderstood(f"{schema.table}: a row event has another number of columns than its table map")
     bitmaps = rows.bodies + count_bytes
     full = np.packbits(np.ones(columns, np.uint8), bitorder="little")
-    is_update = rows.operations == _UPDATE
+    is_update = rows.operations == UPDATES
     first = records(rows.buffer, bitmaps, width) & full
     second = records(rows.buffer, np.where(is_update, bitmaps + width, bitmaps), width) & full
     begin = bitmaps + width + np.where(is_update, width, 0)
@@ -177,13 +175,17 @@ def _partial(
     order = np.lexsort((ordinals, events))
     group = np.repeat(np.arange(len(parts)), [len(changes.events) for changes, _ in parts])[order]
     operations = rows.operations[events[order]]
+    each = np.arange(len(order))
     changes = _Rows(
-        events[order], ordinals[order], np.where(operations == 0, -1, order), np.where(operations == _DELETE, -1, order)
+        events[order],
+        ordinals[order],
+        np.where(operations == INSERTS, -1, each),
+        np.where(operations == DELETES, -1, each),
     )
     sides = [part for _, part in parts]
     series = (
-        _images_series("before", pl.concat([side.before for side in sides]), changes.before),
-        _images_series("after", pl.concat([side.after for side in sides]), changes.after),
+        _images_series("before", pl.concat([side.before for side in sides])[order], changes.before),
+        _images_series("after", pl.concat([side.after for side in sides])[order], changes.after),
     )
     frame = _frame(rows, changes, series, transactions, bounds.base)
     return Decoded(ChangeBatch(schema, frame, _holes(schema, sides, group)), _last_rows(sides, group), True)
@@ -192,15 +194,15 @@ def _partial(
 def _group(rows: TableRows, kept: Kept, images: _Partial, shape: Shape, bounds: Bounds) -> tuple[_Rows, Sides]:
     """The changes of one group within bounds, their events counted in the group."""
     part = rows.take(kept.events)
-    update = kept.operation == _UPDATE
+    update = kept.operation == UPDATES
     sides = [np.flatnonzero(side).tolist() for side in (kept.before, kept.after)]
     physical = [[shape.physical[place] for place in side] for side in sides]
     events = RowEvents(rows.buffer, images.firsts[kept.events], part.stops, part.offsets)
     found = find_images(events, physical[0], physical[1] if update else None)
     changes, starts = _changes(part, found.starts, found.counts, bounds)
     place = _Placed(part, changes, bounds.base)
-    before = _decoded(starts[0 :: 2 if update else 1], shape, sides[0], place) if kept.operation else []
-    after = _decoded(starts[1::2] if update else starts, shape, sides[1], place) if kept.operation != _DELETE else []
+    before = _decoded(starts[0 :: 2 if update else 1], shape, sides[0], place) if kept.operation != INSERTS else []
+    after = _decoded(starts[1::2] if update else starts, shape, sides[1], place) if kept.operation != DELETES else []
     return changes, completed(kept, len(changes.events), before, after, shape, images.rules)
 
 
@@ -226,7 +228,7 @@ def _last_rows(sides: Sequence[Sides], group: Ints) -> dict[str, int]:
 
 def _changes(rows: TableRows, starts: Ints, counts: Ints, bounds: Bounds) -> tuple[_Rows, Ints]:
     """Pair images up to changes, and leave out what is out of bounds. -> the changes, starts of their images."""
-    is_update = rows.operations == _UPDATE
+    is_update = rows.operations == UPDATES
     if (counts[is_update] % 2).any():
         raise NotUnderstood("an update event's last row has no second image")
     per_change = np.where(is_update, 2, 1)
@@ -241,8 +243,8 @@ def _changes(rows: TableRows, starts: Ints, counts: Ints, bounds: Bounds) -> tup
     sizes = per_change[events]
     first = np.cumsum(sizes) - sizes
     operations = rows.operations[events]
-    before = np.where(operations == 0, -1, first)
-    after = np.where(operations == _DELETE, -1, first + sizes - 1)
+    before = np.where(operations == INSERTS, -1, first)
+    after = np.where(operations == DELETES, -1, first + sizes - 1)
     return _Rows(events, ordinals, before, after), starts
 
 
@@ -284,7 +286,7 @@ def _decoded(starts: Ints, shape: Shape, which: Sequence[int], place: _Placed) -
 
 
 def _images_series(name: str, frame: pl.DataFrame, which: Ints) -> pl.Series:
-    """The images of these numbers as structs, null for -1."""
+    """The images of these numbers, which rise, as structs; null for -1."""
     images = frame.to_struct(name)
     absent = which < 0
     if absent.all():

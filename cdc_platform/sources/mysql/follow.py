@@ -12,7 +12,7 @@ nothing of the stretch in which it does, and nothing after it. Layer: sources; n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -128,7 +128,7 @@ class Follower:
         stretch, stop = self._understood(stretch)
         transactions = read_transactions(stretch.events, stretch.at, self.bounds.base, self._transaction)
         files = self._files(stretch)
-        statements = self._statements(stretch, transactions)
+        statements = read_statements(stretch, transactions, self.traits)
 
         def touched(rows: Ints) -> frozenset[TableName]:
             return frozenset(mapped.table for _, mapped, _ in self._mapped_rows(stretch.events, files, rows))
@@ -241,24 +241,6 @@ class Follower:
             self.traits.partial,
         )  # fmt: skip
 
-    # --- statements -------------------------------------------------------------------------------------------
-
-    def _statements(self, stretch: Stretch, transactions: Transactions) -> list[Statement]:
-        """The statements that have effects. MySQL's BEGINs, one a transaction, are not looked at one by one."""
-        events = stretch.events
-        queries = events.of(binlog.QUERY)
-        queries = queries[~binlog.begins_transaction(events, queries)]
-        found: list[Statement] = []
-        for index in sorted([*queries.tolist(), *events.of(binlog.EXECUTE_LOAD).tolist()]):
-            if transactions.moot[transactions.of(np.array([index]))[0]]:
-                continue
-            read = binlog.read_query if events.kinds[index] == binlog.QUERY else binlog.read_load
-            effects = effects_of(read(events.body(index), int(events.begins[index])))
-            if events.flags[index] & _TEMPORARY:
-                effects = tuple(effect for effect in effects if effect.kind not in ("truncated", "altered"))
-            found += [(index, effect.folded() if self.traits.folded else effect) for effect in effects]
-        return found
-
     def _marks(self, statements: list[Statement], unsure: list[Unsure]) -> dict[TableName, list[Mark]]:
         """What statements did to each followed table."""
         found: dict[TableName, list[Mark]] = {}
@@ -274,6 +256,33 @@ class Follower:
             for table in self.tracks if tables is None else tables & self.tracks.keys():
                 found.setdefault(table, []).append(Mark(index, "unlogged", what))
         return {table: sorted(marks, key=lambda mark: mark.index) for table, marks in found.items()}
+
+
+def read_statements(stretch: Stretch, transactions: Transactions, traits: ServerTraits) -> list[Statement]:
+    """The statements that have effects. MySQL's BEGINs, one a transaction, are not looked at one by one."""
+    events = stretch.events
+    queries = events.of(binlog.QUERY)
+    queries = queries[~binlog.begins_transaction(events, queries)]
+    found: list[Statement] = []
+    for index in sorted([*queries.tolist(), *events.of(binlog.EXECUTE_LOAD).tolist()]):
+        if transactions.moot[transactions.of(np.array([index]))[0]]:
+            continue
+        read = binlog.read_query if events.kinds[index] == binlog.QUERY else binlog.read_load
+        effects = effects_of(read(events.body(index), int(events.begins[index])))
+        if events.flags[index] & _TEMPORARY:
+            effects = tuple(effect for effect in effects if effect.kind not in ("truncated", "altered"))
+        found += [(index, effect.folded() if traits.folded else effect) for effect in effects]
+    return found
+
+
+def alter_one_of(tables: Iterable[TableName], stretch: Stretch, traits: ServerTraits) -> bool:
+    """Whether statements in the stretch alter one of these tables, or take it or all its rows away."""
+    names = [folded(table) if traits.folded else table for table in tables]
+    transactions = read_transactions(stretch.events, stretch.at, "", unknown())
+    return any(
+        effect.kind in _ON_ONE_TABLE and any(effect.touches(name) for name in names)
+        for _, effect in read_statements(stretch, transactions, traits)
+    )
 
 
 def _file_parts(at: Ints) -> list[tuple[int, int, int]]:

@@ -27,6 +27,8 @@ from cdc_platform.sources.cells import Bytes, Ints, Mask, polars_type
 from cdc_platform.sources.mysql.defaults import Rules
 from cdc_platform.sources.mysql.shapes import Shape
 
+INSERTS, UPDATES, DELETES = 0, 1, 2
+
 INSERTED = "an INSERT whose row image lacks a column"
 VIRTUAL = "a row image without a virtual column"
 REPLACED = "a row image that may be part of a REPLACE"
@@ -81,12 +83,12 @@ def completed(
     key = set(shape.schema.primary_key)
     for place, column in enumerate(shape.schema.columns):
         nothing = pl.repeat(None, count, dtype=polars_type(column.type), eager=True).alias(column.name)
-        was = next(old).alias(column.name) if kept.before[place] and kept.operation != 0 else nothing
-        if kept.operation == 2:
+        was = next(old).alias(column.name) if kept.before[place] and kept.operation != INSERTS else nothing
+        if kept.operation == DELETES:
             value = nothing
         elif kept.after[place]:
             value = next(new).alias(column.name)
-        elif kept.operation == 0:
+        elif kept.operation == INSERTS:
             default = rules.defaults.get(column.name)
             value = nothing if default is None else default.new_from_index(0, count).alias(column.name)
             if default is None:
@@ -96,14 +98,14 @@ def completed(
         else:
             value = nothing
             holes.add(column.name)
-        if not kept.after[place] and kept.operation == 1:
+        if not kept.after[place] and kept.operation == UPDATES:
             if rules.replaces and column.name not in rules.stored:
                 doubts.add(VIRTUAL)
             elif rules.replaces and _may_be_replace(kept, names, key):
                 doubts.add(REPLACED)
         sides[0].append(was)
         sides[1].append(value)
-    if (holes or (kept.operation != 0 and not kept.before.all())) and not key:
+    if (holes or (kept.operation != INSERTS and not kept.before.all())) and not key:
         raise NotUnderstood(
             f"{table} has no primary key, and the binlog holds only part of its rows' columns;"
             " set binlog_row_image=FULL on the server, in every session, and begin its pipeline anew"

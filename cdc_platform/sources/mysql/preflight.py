@@ -36,6 +36,24 @@ def check_settings(session: Session) -> None:
             )
 
 
+def check_images(session: Session, server: Server, catalogue: Catalogue, tables: Iterable[Table]) -> None:
+    """Where row images lack columns, NeedsPerson for a table whose rows could not be completed from them."""
+    values = session.variables("binlog_row_image")
+    if values.get("binlog_row_image", FULL).upper() == FULL:
+        return
+    for table in tables:
+        name = table.schema.table
+        action = "run: set global binlog_row_image = 'FULL'"
+        if not table.schema.primary_key:
+            raise NeedsPerson(f"{name} has no primary key, and MySQL logs only part of a row's columns; {action}")
+        virtual = set(table.schema.names) - catalogue.rules(name, certain=False, mariadb=server.mariadb).stored
+        if virtual and server.mariadb:
+            raise NeedsPerson(
+                f"{name} has the virtual column {min(virtual)}, and MariaDB leaves such columns out of the parts of"
+                f" rows that it logs; {action}"
+            )
+
+
 def check_filters(head: Head, tables: Iterable[Table]) -> None:
     """NeedsPerson for a table whose database the server leaves out of its binlog."""
     for table in tables:

@@ -1,6 +1,6 @@
 """A consistent read of the whole database, bound to the place in the binlog that it corresponds to.
 
-    start transaction with consistent snapshot ──> coordinates ──> select, select, ... on the same connection
+    start transaction with consistent snapshot ──> coordinates ──> touch all tables ──> select, select, ...
 
 Rows come as text, one SELECT a table, read from the socket in chunks whose cells are walked column by column for
 all rows at once; `sources/cells.py` makes them typed columns. Texts come in their columns' own character sets, because
@@ -12,7 +12,7 @@ Layer: sources.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -40,6 +40,9 @@ CHUNK_BYTES = 16 << 20
 _LOCK_SECONDS = 30
 _MOMENTS = {"date", "datetime", "timestamp"}
 _ATTEMPTS = 5
+
+Altered = Callable[[int], bool]
+"""Whether the log from this place on tells that a table of the snapshot was altered, renamed, dropped or truncated."""
 
 _SETTINGS = (
     "set session sql_mode = ''",  # how values print must not depend on the server's settings
@@ -151,20 +154,28 @@ def take_snapshot(
     server: Server,
     tables: Sequence[TableName],
     as_text: Mapping[TableName, Collection[str]],
+    altered: Altered,
 ) -> MySQLSnapshot:
     """Begin a snapshot on this session, in which none of the tables can be altered until it ends.
 
     `as_text` is as in `Catalogue`.
 
-    A consistent snapshot holds rows, not shapes. Touching a table takes its metadata lock, which an ALTER waits for;
-    one that came in between makes the table unreadable in this snapshot (error 1412), and another one is begun.
+    A consistent snapshot holds rows, not shapes: those of a table that is altered right after it are the new ones, or
+    the table cannot be read in it any more (error 1412). Touching a table takes its metadata lock, which an ALTER waits
+    for. On MySQL the global lock keeps ALTERs away until then; on MariaDB the log says whether one came in between, and
+    another snapshot is begun.
     """
     for setting in _SETTINGS:
         opened.run(setting)
     opened.run("set session max_statement_time = 0" if server.mariadb else "set session max_execution_time = 0")
+    begin = _begin_mariadb if server.mariadb else _begin_mysql
     for _ in range(_ATTEMPTS):
-        base, at = _begin_mariadb(opened) if server.mariadb else _begin_mysql(opened, server)
-        if _hold(opened, tables):
+        try:
+            base, at = begin(opened, server, tables)
+        except TableChanged:
+            opened.run("rollback")
+            continue
+        if not server.mariadb or not altered(at):
             ((taken, number),) = opened.rows("select utc_timestamp(6), connection_id()")
             catalogue = Catalogue(lambda: opened, as_text)
             return MySQLSnapshot(target, opened, base, Position(at), taken, int(number), catalogue)
@@ -172,34 +183,32 @@ def take_snapshot(
     raise Unavailable("a table was altered each time that a snapshot began; run again when its ALTERs are over")
 
 
-def _hold(opened: Session, tables: Sequence[TableName]) -> bool:
-    """Take the metadata lock of each table; False when one was altered since the snapshot began."""
-    for table in tables:
-        try:
-            opened.run(f"select 1 from {quoted(table)} limit 1")
-        except TableChanged:
-            return False
-    return True
-
-
-def _begin_mariadb(opened: Session) -> tuple[str, int]:
+def _begin_mariadb(opened: Session, _server: Server, tables: Sequence[TableName]) -> tuple[str, int]:
     opened.run("start transaction with consistent snapshot")
     status = {str(name).lower(): str(value) for name, value in opened.rows("show status like 'binlog_snapshot_%'")}
     if not status.get("binlog_snapshot_file"):
         raise NeedsPerson(NO_BINLOG)
     base, sequence = file_sequence(status["binlog_snapshot_file"])
+    _hold(opened, tables)
     return base, binlog_at(sequence, int(status["binlog_snapshot_position"]))
 
 
-def _begin_mysql(opened: Session, server: Server) -> tuple[str, int]:
+def _begin_mysql(opened: Session, server: Server, tables: Sequence[TableName]) -> tuple[str, int]:
     opened.run(f"set session lock_wait_timeout = {_LOCK_SECONDS}")
     opened.run("flush tables with read lock")
     try:
         opened.run("start transaction with consistent snapshot")
         head = read_head(opened, server)
+        _hold(opened, tables)
     finally:
         opened.run("unlock tables")
     return head.base, head.at
+
+
+def _hold(opened: Session, tables: Sequence[TableName]) -> None:
+    """Take the metadata lock of each table."""
+    for table in tables:
+        opened.run(f"select 1 from {quoted(table)} limit 1")
 
 
 def _narrowed(table: Table, columns: Sequence[str] | None) -> Table:

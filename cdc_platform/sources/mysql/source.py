@@ -30,7 +30,7 @@ from cdc_platform.sources.mysql import preflight
 from cdc_platform.sources.mysql.batches import Bounds
 from cdc_platform.sources.mysql.catalogue import Catalogue
 from cdc_platform.sources.mysql.connection import MySQLConnection, Session, connect, session
-from cdc_platform.sources.mysql.follow import Follower, ServerTraits
+from cdc_platform.sources.mysql.follow import Follower, ServerTraits, alter_one_of
 from cdc_platform.sources.mysql.log import FILE_START, Stretch, begins_inside, prepare_dump, read_log
 from cdc_platform.sources.mysql.preflight import FULL
 from cdc_platform.sources.mysql.server import Head, Server, check_kept, describe, read_head, read_identity
@@ -91,6 +91,7 @@ class MySQLSource:
         found = self._catalogue.tables(tables).values()
         preflight.check_filters(head, found)
         preflight.check_tables(opened, self._catalogue, found)
+        preflight.check_images(opened, self._described(), self._catalogue, found)
         preflight.check_snapshot_privilege(opened, self._described())
         with closing(self._stretches(head.base, head.at)) as stretches:
             next(stretches, None)  # that the user may replicate is seen by trying
@@ -111,7 +112,14 @@ class MySQLSource:
     def snapshot(self, tables: Sequence[TableName]) -> Iterator[MySQLSnapshot]:
         """A consistent read of these tables on a connection of its own; none of them can be altered meanwhile."""
         with session(self._target) as opened:
-            yield take_snapshot(self._target, opened, self._described(), tables, self._as_text)
+            yield take_snapshot(
+                self._target,
+                opened,
+                self._described(),
+                tables,
+                self._as_text,
+                lambda since: self._altered(tables, since),
+            )
 
     def changes(self, followed: Mapping[TableName, Followed], start: Position, until: Position) -> Iterator[Captured]:
         """What the log says of the followed tables in [start, until); see `sources.source.Source`."""
@@ -153,6 +161,21 @@ class MySQLSource:
         if self._session is not None:
             self._session.close()
             self._session = None
+
+    def _altered(self, tables: Sequence[TableName], since: int) -> bool:
+        """Whether a statement in the log from `since` on changed one of these tables as a whole."""
+        head, traits = self._head(), self._traits()
+        deadline = time.monotonic() + _CATCH_UP_SECONDS
+        while since < head.at:
+            before = since
+            with closing(self._stretches(head.base, since)) as stretches:
+                for stretch in stretches:
+                    if alter_one_of(tables, stretch, traits):
+                        return True
+                    since = max(since, stretch.upto)
+            if since == before:
+                _wait_for_log(deadline, self.format(Position(head.at)))
+        return False
 
     def _from_safe_place(self, base: str, start: Position) -> Generator[Stretch]:
         """The log from `start` on, with what precedes it in its transaction (or more)."""
