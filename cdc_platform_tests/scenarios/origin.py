@@ -189,7 +189,9 @@ class MySQLOrigin:
 
     def close(self) -> None:
         """Nothing stays behind, not even what a scenario that broke off had prepared."""
-        prepared = [name for *_, name in self._query("xa recover") if self.state.database in name]
+        found = [name for *_, name in self._query("xa recover")]
+        texts = [name.decode() if isinstance(name, bytes) else str(name) for name in found]
+        prepared = [name for name in texts if self.state.database in name]
         for name, session in self._sessions.items():
             if name != "eyes":
                 with suppress(pymysql.err.Error):
