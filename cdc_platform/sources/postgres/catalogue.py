@@ -20,11 +20,12 @@ _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "S"
 _COLUMNS = """
 select n.nspname, c.relname, c.oid::bigint, c.relkind, c.relpersistence, c.relreplident,
        a.attname, a.attnum, a.attnotnull, a.atttypid::bigint, a.atttypmod, format_type(a.atttypid, a.atttypmod),
-       array_position(i.indkey::int2[], a.attnum) as key_place
+       array_position((i.indkey::int2[])[0:i.indnkeyatts - 1], a.attnum) as key_place
 from unnest(%(schemas)s::text[], %(names)s::text[]) as wanted (nspname, relname)
 join pg_namespace n on n.nspname = wanted.nspname
 join pg_class c on c.relnamespace = n.oid and c.relname = wanted.relname
-left join pg_index i on i.indrelid = c.oid and i.indisprimary
+left join pg_index i on i.indrelid = c.oid and case c.relreplident when 'i' then i.indisreplident
+     when 'n' then false else i.indisprimary and i.indimmediate end
 left join {published} p on p.schemaname = n.nspname and p.tablename = c.relname
 left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
      and (p.attnames is null or a.attname = any(p.attnames))
@@ -54,14 +55,15 @@ where c.kind <> 'd'
 """
 
 _TABLES = """
-select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+select n.nspname, c.relname, c.oid::bigint from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where c.relkind in ('r', 'p') and n.nspname <> 'information_schema' and n.nspname !~ '^pg_'
 """
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogueTable:
-    """A table as the catalogue has it now. `schema` holds the published columns; generated ones are not sent.
+    """A table as the catalogue has it now. `schema` holds the published columns; generated ones are not sent. Its key
+    is the replica identity's: the columns of the index, else those of a primary key that is checked at once.
 
     `kind` is `r` (plain) or `p` (partitioned), `identity` the replica identity: d(efault), f(ull), i(ndex), n(othing).
     """
@@ -78,8 +80,13 @@ class CatalogueTable:
         return self.kind == "p"
 
 
-def read_tables(session: Session, tables: Sequence[TableName], publication: str) -> dict[TableName, CatalogueTable]:
-    """Each of `tables`; one that is missing or is no table is a ConfigError that names near ones."""
+def read_tables(
+    session: Session, tables: Sequence[TableName], publication: str, oids: Mapping[TableName, int] | None = None
+) -> dict[TableName, CatalogueTable]:
+    """Each of `tables`; one that is missing or is no table is a ConfigError that names near ones.
+
+    `oids` are those of tables seen before: of one that was renamed the new name is told.
+    """
     version = session.server_version
     statement = _COLUMNS.format(published=_PUBLISHED if version >= 150000 else _ALL_PUBLISHED)
     names = {"schemas": [t.schema for t in tables], "names": [t.name for t in tables]}
@@ -91,7 +98,7 @@ def read_tables(session: Session, tables: Sequence[TableName], publication: str)
         found.setdefault(TableName(row[0], row[1]), []).append(row)
     for table in tables:
         if table not in found:
-            raise ConfigError(_missing(session, table))
+            raise ConfigError(_missing(session, table, (oids or {}).get(table)))
         kind = found[table][0][3]
         if kind not in ("r", "p"):
             raise ConfigError(f"{table} is {_KINDS.get(kind, 'no table')}; only tables can be followed")
@@ -140,11 +147,18 @@ def _table(table: TableName, rows: list[tuple[Any, ...]], types: Mapping[int, Pg
     return CatalogueTable(oid, schema, column_types, kind, persistence == "p", identity)
 
 
-def _missing(session: Session, table: TableName) -> str:
+def _missing(session: Session, table: TableName, oid: int | None) -> str:
     with session.cursor() as cursor:
         cursor.execute(_TABLES)
-        known = [TableName(*row) for row in cursor.fetchall()]
+        known = {TableName(*row[:2]): row[2] for row in cursor.fetchall()}
+    now = next((other for other, number in known.items() if number == oid), None)
+    if now is not None:
+        return renamed(table, now)
     near = [str(other) for other in known if other.name == table.name]
     near = near or difflib.get_close_matches(str(table), map(str, known), 3, 0.75)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     return f"there is no table {table} in database '{session.info.dbname}'{hint}"
+
+
+def renamed(table: TableName, now: TableName) -> str:
+    return f"{table} was renamed to {now}; rename it back, or let its pipeline follow {now} and begin anew"
