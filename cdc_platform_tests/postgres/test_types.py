@@ -161,7 +161,7 @@ def both_paths(database: Database, source: PostgresSource, rows: Sequence[Sequen
     assert not any(c.failures for c in captured)
     source.acknowledge(until)
     after = [b.frame.filter(pl.col("operation") == "INSERT")["after"] for c in captured for b in c.batches]
-    with source.snapshot([]) as snapshot:
+    with source.snapshot([A]) as snapshot:
         read = [batch.frame["after"] for batch in snapshot.read(A)]
     return [pl.concat(side).struct.unnest().sort("id").drop("id") for side in (after, read)]
 
@@ -243,7 +243,7 @@ def test_what_arrow_cannot_hold_stops_either_path(database: Database, type_: str
     start = source.head()
     database.run("insert into a (c0, c1) values (null, 1), (%s, 2)", value)
     (failure,) = [c.failures[A] for c in follow(source, [A], start) if c.failures]
-    with source.snapshot([]) as snapshot, pytest.raises(InvalidRow) as caught:
+    with source.snapshot([A]) as snapshot, pytest.raises(InvalidRow) as caught:
         list(snapshot.read(A))
     for error in (failure, caught.value):
         assert isinstance(error, InvalidRow)

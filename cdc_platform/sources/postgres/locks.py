@@ -18,13 +18,14 @@ from cdc_platform.sources.postgres.catalogue import CatalogueTable, Session, rea
 from cdc_platform.sources.postgres.connection import PostgresConnection, identifier
 from cdc_platform.sources.postgres.slot import blocker
 
+# Publications and catalogue functions open tables too: any table of the database may be the one that is waited for.
 _HOLDERS = """
-select l.pid, extract(epoch from clock_timestamp() - a.xact_start)::int
-from pg_locks l left join pg_stat_activity a on a.pid = l.pid
-where l.locktype = 'relation' and l.mode = 'AccessExclusiveLock'
+select n.nspname, c.relname, l.pid, extract(epoch from clock_timestamp() - a.xact_start)::int
+from pg_locks l join pg_class c on c.oid = l.relation join pg_namespace n on n.oid = c.relnamespace
+left join pg_stat_activity a on a.pid = l.pid
+where l.locktype = 'relation' and l.mode = 'AccessExclusiveLock' and c.relkind in ('r', 'p')
   and l.database = (select oid from pg_database where datname = current_database())
-  and l.relation in (select %(oid)s::bigint::oid union select relid from pg_partition_tree(%(oid)s::bigint::oid))
-order by not l.granted, 2 desc nulls last, 1
+order by not l.granted, 4 desc nulls last limit 3
 """
 
 
@@ -45,17 +46,17 @@ def locked(
     A table that the user may not read is a failure of its own; the others are locked.
     """
     with closing(connection.control()) as session:
-        failures: dict[TableName, CdcError] = {}
-        with connection.errors("locking tables"), session.cursor() as cursor:
-            before = read_tables(control, tables, publication)
-            cursor.execute("begin")
-            cursor.execute("select set_config('lock_timeout', %s, true)", [f"{int(seconds * 1000)}ms"])
-            for table in sorted(tables):
-                failure = _lock(connection, session, control, before[table], seconds)
-                if failure is not None:
-                    failures[table] = failure
-            shapes = read_tables(session, [table for table in tables if table not in failures], publication)
-        yield Locked(shapes, failures)
+        try:
+            with connection.errors("locking tables"):
+                found = _lock_all(connection, session, tables, publication, seconds)
+        except Unavailable as error:
+            if isinstance(error.__cause__, LockNotAvailable):
+                raise Unavailable(
+                    f"{connection.label}: after {seconds:g} s still waiting: {_holders(control)}; "
+                    f"run again when that has ended, or end it (select pg_terminate_backend(pid))"
+                ) from error
+            raise
+        yield found
 
 
 def own_rows(shape: CatalogueTable) -> str:
@@ -65,32 +66,31 @@ def own_rows(shape: CatalogueTable) -> str:
     return name if shape.partitioned else f"only {name}"
 
 
-def _lock(
-    connection: PostgresConnection, session: Session, control: Session, shape: CatalogueTable, seconds: float
-) -> CdcError | None:
-    table = shape.schema.table
+def _lock_all(
+    connection: PostgresConnection, session: Session, tables: Sequence[TableName], publication: str, seconds: float
+) -> Locked:
+    failures: dict[TableName, CdcError] = {}
     with session.cursor() as cursor:
-        cursor.execute("savepoint before_lock")
-        try:
-            cursor.execute(f"lock table {own_rows(shape)} in access share mode")
-        except InsufficientPrivilege as error:
-            text = (error.diag.message_primary or "permission denied").strip()
-            cursor.execute("rollback to savepoint before_lock")
-            return NeedsPerson(
-                f"{connection.label}: reading {table}: user '{connection.user}' lacks a privilege ({text})"
-            )
-        except UndefinedTable:
-            raise Unavailable(f"{table} was dropped or renamed meanwhile; run again") from None
-        except LockNotAvailable:
-            raise Unavailable(
-                f"{connection.label}: after {seconds:g} s {table} is still locked by {_holders(control, shape)}; "
-                f"run again when that has ended, or end it (select pg_terminate_backend(pid))"
-            ) from None
-    return None
+        cursor.execute("begin")
+        cursor.execute("select set_config('lock_timeout', %s, true)", [f"{int(seconds * 1000)}ms"])
+        for table, shape in sorted(read_tables(session, tables, publication).items()):
+            cursor.execute("savepoint before_lock")
+            try:
+                cursor.execute(f"lock table {own_rows(shape)} in access share mode")
+            except InsufficientPrivilege as error:
+                cursor.execute("rollback to savepoint before_lock")
+                text = error.diag.message_primary
+                failures[table] = NeedsPerson(
+                    f"{connection.label}: reading {table}: user '{connection.user}' lacks a privilege ({text})"
+                )
+            except UndefinedTable:
+                raise Unavailable(f"{table} was dropped or renamed meanwhile; run again") from None
+    return Locked(read_tables(session, [t for t in tables if t not in failures], publication), failures)
 
 
-def _holders(control: Session, shape: CatalogueTable) -> str:
+def _holders(control: Session) -> str:
     with control.cursor() as cursor:
-        cursor.execute(_HOLDERS, {"oid": shape.oid})
+        cursor.execute(_HOLDERS)
         rows = cursor.fetchall()
-    return ", ".join(blocker(pid, age) for pid, age in rows) or "another session"
+    who = [f"{TableName(schema, name)} is locked by {blocker(pid, age)}" for schema, name, pid, age in rows]
+    return ", ".join(who) or "a table was locked by another session"

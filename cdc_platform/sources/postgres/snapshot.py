@@ -2,8 +2,8 @@
 
 A temporary logical slot exports the snapshot: the server guarantees that it holds exactly the transactions whose commit
 record starts before the slot's consistent point C, so the snapshot's position is `Position(C, 0)` and nothing is lost
-or doubled between it and the stream. Every table is read in a session of its own that imports the snapshot: an error in
-one does not spoil the others. Rows come as a binary COPY in Arrow record batches; memory holds a few of them.
+or doubled between it and the stream. Tables are read in a session that imports it (`readers`); an error in one does not
+spoil the others. Rows come as a binary COPY in Arrow record batches; memory holds a few of them.
 
 The tables are locked against ALTER, TRUNCATE and the like before the export and until the end (`locks`), so each has
 one shape: whoever changed it before had committed by then, and so lies before C. A rewrite between the export and the
@@ -28,8 +28,9 @@ from cdc_platform.model.schema import TableName, TableSchema
 from cdc_platform.sources.cells import BadCell
 from cdc_platform.sources.postgres.batches import snapshot_batch
 from cdc_platform.sources.postgres.catalogue import CatalogueTable
-from cdc_platform.sources.postgres.connection import PostgresConnection, identifier, literal, read_ahead
+from cdc_platform.sources.postgres.connection import PostgresConnection, identifier, read_ahead
 from cdc_platform.sources.postgres.locks import Locked, own_rows
+from cdc_platform.sources.postgres.readers import Readers
 from cdc_platform.sources.postgres.slot import Export
 from cdc_platform.sources.postgres.types import from_arrow
 
@@ -52,6 +53,7 @@ class PostgresSnapshot:
     export: Export
     taken_at: int
     tables: Locked
+    readers: Readers
 
     @property
     def position(self) -> Position:
@@ -87,11 +89,8 @@ class PostgresSnapshot:
     @contextmanager
     def _reading(self, table: TableName) -> Iterator[tuple[Any, CatalogueTable]]:
         shape = self._shape(table)
-        with closing(self.connection.arrow()) as session, closing(session.cursor()) as cursor:
+        with self.readers.reading(shape) as cursor:
             with self.connection.errors(f"reading {table}"):
-                cursor.execute("begin transaction isolation level repeatable read read only")
-                cursor.execute(f"set transaction snapshot {literal(self.export.snapshot)}")
-                cursor.execute(f"lock table {own_rows(shape)} in access share mode")
                 cursor.execute(_REWRITTEN.format(oid=shape.oid))
                 if cursor.fetchone() != (0,):
                     raise Unavailable(f"{table} was rewritten while the snapshot was taken; run again")

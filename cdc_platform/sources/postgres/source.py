@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from cdc_platform.errors import CdcError, ConfigError
@@ -30,6 +30,7 @@ from cdc_platform.sources.postgres.catalogue import CatalogueTable, Session, rea
 from cdc_platform.sources.postgres.connection import PostgresConnection
 from cdc_platform.sources.postgres.fingerprints import read_fingerprints
 from cdc_platform.sources.postgres.locks import locked
+from cdc_platform.sources.postgres.readers import Readers
 from cdc_platform.sources.postgres.snapshot import PostgresSnapshot
 from cdc_platform.sources.postgres.stream import Pace, Stream
 from cdc_platform.sources.source import Fingerprint
@@ -122,11 +123,13 @@ class PostgresSource:
         name, patience = f"cdc_snapshot_{secrets.token_hex(6)}", self._patience
         with (
             locked(self._connection, session, tables, self._slot, patience.locks) as kept,
+            closing(Readers(self._connection, list(kept.shapes.values()), patience.locks)) as readers,
             slots.exported_snapshot(self._connection, session, name, patience.open_transactions) as export,
         ):
             with self._connection.errors("exporting a snapshot"):
                 taken_at = slots.server_time(session)
-            yield PostgresSnapshot(self._connection, export, taken_at, kept)
+            readers.adopt(export.snapshot)
+            yield PostgresSnapshot(self._connection, export, taken_at, kept, readers)
 
     def changes(self, followed: Mapping[TableName, Followed], start: Position, until: Position) -> Iterator[Captured]:
         session = self._session()
