@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime
@@ -330,6 +331,8 @@ def test_files_without_field_ids_go_by_the_mapping(lake: IcebergLake, tmp_path: 
     assert "schema.name-mapping.default" in lake.table().properties
     schema = evolved(destination, 2, *changed(NOTE, name="remark"))
     assert seen_by_ours_and_pyiceberg(lake, ["id", "remark"]) == [(1, "plain"), (2, "two"), (50, "foreign")]
+    mapping = json.loads(lake.table().properties["schema.name-mapping.default"])
+    assert [entry["names"] for entry in mapping if entry["field-id"] == 2] == [["note", "remark"]]
     # The former name comes back as another column: it must not show what the files hold under it.
     schema = evolved(destination, 3, *changed(NOTE, name="remark"), TargetField("note", pa.string(), False, 9))
     assert seen_by_ours_and_pyiceberg(lake, ["id", "remark", "note"])[2] == (50, "foreign", None)
