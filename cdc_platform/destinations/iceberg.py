@@ -96,8 +96,10 @@ class IcebergDestination:
 
     def evolve(self, schema: TargetSchema, applied: Applied) -> None:
         schema = iceberg_table.required_schema(schema)
-        adopted = {field.name: field.source_id for field in self._schema.fields} if self._schema else {}
-        known = {name: number for name, number in adopted.items() if number is not None}
+        if self._schema is None:
+            metadata = self._existing_metadata()
+            self._take(metadata, TargetSchema(tuple(metadata.columns), tuple(sorted(metadata.key))))
+        known = {field.name: field.source_id for field in self._ensured().fields if field.source_id is not None}
 
         def attempt() -> Written:
             table = self._load()

@@ -17,7 +17,7 @@ from pyiceberg.types import StringType
 from cdc_platform.destinations.destination import Applied
 from cdc_platform.errors import NeedsPerson, SchemaConflict, Unavailable
 from cdc_platform.model.target import SOURCE_IDS, TargetField
-from cdc_platform_tests.destinations.conftest import IcebergLake
+from cdc_platform_tests.destinations.conftest import IcebergLake, layout
 from cdc_platform_tests.destinations.rows import at
 from cdc_platform_tests.destinations.shapes import (
     BEFORE,
@@ -249,6 +249,19 @@ def test_a_process_that_dies_leaves_the_old_table_or_the_new(lake: IcebergLake, 
     assert list(destination.schema() or ()) == list((new if there == at(2) else BEFORE).fields)
     destination.evolve(new, at(2))
     assert seen(lake, new, ["number", "note"]) == [(1, "plain"), (2, "two")]
+
+
+def test_another_layout_is_said_before_anything_is_written(lake: IcebergLake) -> None:
+    made(lake)
+    before = lake.table().metadata_location
+    with pytest.raises(SchemaConflict, match="partitioned by nothing and should be by identity"):
+        evolved(lake.open(layout(["region"])), 2, *changed(NOTE, name="remark"))
+    assert lake.table().metadata_location == before
+
+
+def test_a_table_that_is_gone_is_said(lake: IcebergLake) -> None:
+    with pytest.raises(NeedsPerson, match="is not any more"):
+        lake.open().evolve(BEFORE, at(1))
 
 
 # Tables of an earlier release
