@@ -18,8 +18,7 @@ from cdc_platform.destinations.destination import Applied
 from cdc_platform.errors import NeedsPerson, SchemaConflict, Unavailable
 from cdc_platform.model.target import SOURCE_IDS, TargetField
 from cdc_platform_tests.destinations.conftest import IcebergLake, layout
-from cdc_platform_tests.destinations.rows import at
-from cdc_platform_tests.destinations.shapes import (
+from cdc_platform_tests.destinations.iceberg_shapes import (
     BEFORE,
     FIELDS,
     ID,
@@ -32,6 +31,7 @@ from cdc_platform_tests.destinations.shapes import (
     seen,
     shape,
 )
+from cdc_platform_tests.destinations.rows import at
 
 
 @pytest.fixture
