@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -275,21 +276,30 @@ def _forget_ids(lake: IcebergLake) -> None:
 def test_a_table_that_knows_no_ids_is_adopted_by_name(lake: IcebergLake) -> None:
     made(lake)
     _forget_ids(lake)
-    before = lake.table().metadata_location
     destination = lake.open()
     destination.ensure(BEFORE)
-    assert lake.table().metadata_location == before
     schema = evolved(destination, 2, *changed(NOTE, name="remark"))
     assert seen(lake, schema, ["id", "remark"]) == [(1, "plain"), (2, "two")]
     assert json.loads(lake.table().properties[SOURCE_IDS])["remark"] == NOTE.source_id
 
 
-def test_the_next_commit_says_the_adopted_ids(lake: IcebergLake) -> None:
+def test_adopted_ids_are_kept(lake: IcebergLake) -> None:
     made(lake)
     _forget_ids(lake)
-    destination = lake.open()
-    destination.ensure(BEFORE)
-    destination.append(iter([rows(BEFORE, {"id": 3})]), at(2))
+    lake.open().ensure(BEFORE)
+    before = lake.table().metadata_location
+    ids = {field.name: field.source_id for field in FIELDS}
+    assert json.loads(lake.table().properties[SOURCE_IDS]) == ids
+    # Who says no ids, or those that are known, changes nothing.
+    for again in (BEFORE, shape(*changed(NOTE, source_id=None))):
+        lake.open().ensure(again)
+    assert lake.table().metadata_location == before
+
+
+def test_ids_that_are_known_stay_known(lake: IcebergLake) -> None:
+    destination = made(lake)
+    evolved(destination, 2, *(replace(field, source_id=None) for field in FIELDS))
+    evolved(destination, 3, *(replace(field, source_id=None, required=field == ID) for field in FIELDS))
     assert json.loads(lake.table().properties[SOURCE_IDS]) == {field.name: field.source_id for field in FIELDS}
 
 
