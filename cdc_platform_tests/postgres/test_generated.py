@@ -63,7 +63,9 @@ def test_virtual_columns_are_left_out(database: Database) -> None:
     assert both(database, statement) == [[after], [row, after]]
 
 
-@pytest.mark.parametrize("identity", ["", "alter table a replica identity full"])
+@pytest.mark.parametrize(
+    "identity", ["", "alter table a replica identity full", "alter table a replica identity nothing"]
+)
 @pytest.mark.parametrize("key", ["", "primary key"])
 def test_a_virtual_column_where_the_source_could_not_update_any_more(
     database: Database, identity: str, key: str
@@ -79,7 +81,8 @@ def test_a_virtual_column_where_the_source_could_not_update_any_more(
     else:
         with pytest.raises(NeedsPerson, match="generated column 'loud' that is not logged"):
             source.prepare([A])
-    database.run("update a set name = 'y'; delete from a")
+    if "nothing" not in identity:
+        database.run("update a set name = 'y'; delete from a")
 
 
 def test_the_server_does_refuse_it(database: Database) -> None:
