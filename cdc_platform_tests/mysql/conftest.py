@@ -6,17 +6,16 @@ server instead of the embedded one: this is how another release, or MySQL instea
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import polars as pl
 import pymysql
 import pytest
 
-from cdc_platform.model.change import Captured, Followed
+from cdc_platform.model.change import Captured, Entry, Followed
+from cdc_platform.model.evolution import carried
 from cdc_platform.model.position import Position
 from cdc_platform.model.schema import TableName
 from cdc_platform.servers.state import ServerState
@@ -64,12 +63,25 @@ class Database:
     def table(self, name: str) -> TableName:
         return TableName(self.state.database, name)
 
+    def followed(self, *names: str, start: Position) -> dict[TableName, Followed]:
+        """Each table as it is now, with ids, to be followed from `start` on."""
+        tables = self.source().schemas([self.table(name) for name in names])
+        return {table: Followed(carried(None, schema), start) for table, schema in tables.items()}
+
     def changes(
         self, *names: str, start: Position, until: Position | None = None, stretch_bytes: int = STRETCH_BYTES
     ) -> list[Captured]:
+        return self.follow(self.followed(*names, start=start), start=start, until=until, stretch_bytes=stretch_bytes)
+
+    def follow(
+        self,
+        followed: Mapping[TableName, Followed],
+        *,
+        start: Position,
+        until: Position | None = None,
+        stretch_bytes: int = STRETCH_BYTES,
+    ) -> list[Captured]:
         source = self.source(stretch_bytes)
-        tables = source.schemas([self.table(name) for name in names])
-        followed = {table: Followed(schema, start) for table, schema in tables.items()}
         return list(source.changes(followed, start, until or source.head()))
 
     def close(self) -> None:
@@ -84,24 +96,16 @@ def events(captured: Sequence[Captured], table: TableName) -> pl.DataFrame:
     return pl.concat(frames) if frames else pl.DataFrame()
 
 
+def entries(captured: Sequence[Captured], table: TableName) -> list[Entry]:
+    """All that is said of one table, which must not fail."""
+    assert not any(one.failures.get(table) for one in captured), [one.failures for one in captured]
+    return [entry for one in captured for entry in one.entries if entry.table == table]
+
+
 def connect(state: ServerState) -> pymysql.connections.Connection[Any]:
     return pymysql.connect(
         host=state.host, port=state.port, user=state.user, password=state.password, database=state.database,
         autocommit=True, charset="utf8mb4",
-    )  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def mysql(request: pytest.FixtureRequest) -> ServerState:
-    url = os.environ.get("CDC_TESTS_MYSQL")
-    if not url:
-        servers: Any = request.getfixturevalue("servers")
-        state: ServerState = servers.mysql
-        return state
-    parts = urlsplit(url)
-    return ServerState(
-        "mysql", parts.hostname or "", parts.port or 3306, parts.path.strip("/"),
-        unquote(parts.username or ""), unquote(parts.password or ""),
     )  # fmt: skip
 
 

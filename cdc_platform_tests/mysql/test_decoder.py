@@ -34,20 +34,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdc_platform.errors import CdcError, ConfigError, NotUnderstood
-from cdc_platform.model.change import Captured
+from cdc_platform.model.change import Captured, Followed
 from cdc_platform.model.position import ORIGIN, Position
-from cdc_platform.model.schema import TableName
+from cdc_platform.model.schema import TableName, TableSchema
 from cdc_platform.sources.mysql.batches import Bounds
 from cdc_platform.sources.mysql.binlog import DELETE_V1, MARIADB_GTID, ROTATE, TABLE_MAP, BadEvent, read_headers
 from cdc_platform.sources.mysql.catalogue import Catalogue, Table
+from cdc_platform.sources.mysql.characters import Codepage
 from cdc_platform.sources.mysql.connection import MySQLConnection, Session
-from cdc_platform.sources.mysql.follow import Follower
+from cdc_platform.sources.mysql.follow import Follower, ServerTraits
 from cdc_platform.sources.mysql.log import read_log
 from cdc_platform.sources.mysql.packets import COM_QUERY, PacketReader, Packets
 from cdc_platform.sources.mysql.rows import RowEvents, find_images
 from cdc_platform.sources.mysql.tablemap import TableMap, read_table_map
 from cdc_platform.sources.mysql.types import BLOB, LONG, VARCHAR, Physical
-from cdc_platform.sources.mysql.values import Codepage
 from cdc_platform_tests.mysql.conftest import events
 
 GOODS, OTHER = TableName("shop", "goods"), TableName("shop", "other")
@@ -72,7 +72,7 @@ class NoServer(Catalogue):
         return 4 if charset == "utf8mb4" else 1
 
     def codepage(self, charset: str) -> Codepage | None:
-        return [bytes([byte]).decode("latin-1").encode() for byte in range(256)] if charset == "latin1" else None
+        return Codepage(charset, "single", np.arange(256, dtype=np.uint32)) if charset == "latin1" else None
 
 
 def recorded(name: str) -> list[bytes]:
@@ -105,11 +105,12 @@ def served(payloads: Iterable[bytes]) -> Session:
 
 
 def follow(payloads: Iterable[bytes], start: int, tables: set[TableName], size: int = 1 << 20) -> list[Captured]:
-    follower = Follower(set(tables), Bounds("binlog", ORIGIN, EVER), NoServer())
+    followed = {table: Followed(TableSchema(table, (), ()), ORIGIN) for table in tables}
+    follower = Follower.of(followed, Bounds("binlog", ORIGIN, EVER), NoServer(), ServerTraits())
     captured = []
     for stretch in read_log(served(payloads), 1, "binlog", start, size):
         one = follower.take(stretch)
-        captured.append(Captured(one.batches, Position(one.upto), one.failures))
+        captured.append(Captured(one.entries, Position(one.upto), one.failures))
         if one.stop:
             raise one.stop
     return captured

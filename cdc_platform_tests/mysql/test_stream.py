@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -13,8 +14,10 @@ import pytest
 from cdc_platform.errors import Gap, Unavailable
 from cdc_platform.model.change import Captured
 from cdc_platform.model.position import Position, binlog_at, binlog_parts
+from cdc_platform.servers.embedded import up
 from cdc_platform.sources.mysql import source as sources
-from cdc_platform_tests.mysql.conftest import Database, events
+from cdc_platform_tests.conftest import temporary_home
+from cdc_platform_tests.mysql.conftest import Database, connect, events
 
 Row = tuple[Any, ...]
 
@@ -185,6 +188,68 @@ def test_a_huge_transaction_comes_in_parts(two_tables: Database) -> None:
     assert again.equals(events(parts[3:], two_tables.table("a")))
 
 
+def test_a_transaction_of_two_hundred_thousand_rows(two_tables: Database) -> None:
+    """It comes in stretches of bounded size, each change once, under one name, from wherever reading begins."""
+    digits = "(select 0 d " + " ".join(f"union select {digit}" for digit in range(1, 10)) + ")"
+    numbers = " + ".join(f"{10**place} * n{place}.d" for place in range(5))
+    two_tables.run(
+        "begin",
+        f"insert into a select {numbers}, repeat('v', 40) from "
+        + ", ".join(f"{digits} n{place}" for place in range(5)),
+        "update b set amount = 0",
+    )
+    start = two_tables.source().head()
+    two_tables.run("update a set name = 'w'", "commit")
+    parts = two_tables.changes("a", start=start, stretch_bytes=1 << 19)
+    assert len(parts) > 10
+    sizes = [sum(len(batch) for batch in one.batches) for one in parts]
+    assert sum(sizes) == 200_000
+    assert max(sizes) < 30_000
+    frame = events(parts, two_tables.table("a"))
+    assert frame.select("at", "ordinal").n_unique() == 200_000
+    assert frame["transaction_id"].n_unique() == 1
+    for kind in ("INSERT", "UPDATE"):
+        ids = frame.filter(pl.col("operation") == kind)["after"].struct.field("id")
+        assert ids.n_unique() == len(ids) == 100_000
+    inside = parts[len(parts) // 2].upto
+    again = two_tables.changes("a", start=inside, stretch_bytes=1 << 22)
+    assert events(again, two_tables.table("a")).equals(events(parts[len(parts) // 2 + 1 :], two_tables.table("a")))
+
+
+def test_a_transaction_is_named_by_its_gtid(two_tables: Database) -> None:
+    start = two_tables.source().head()
+    two_tables.run("insert into a values (1, 'x')")
+    if two_tables.mariadb:
+        ((wanted,),) = two_tables.query("select @@last_gtid")
+    else:
+        ((executed,),) = two_tables.query("select @@global.gtid_executed")
+        ((on,),) = two_tables.query("select @@global.gtid_mode")
+        wanted = re.sub(r":1-", ":", executed.replace("\n", "")) if on == "ON" else None
+    frame = events(two_tables.changes("a", start=start), two_tables.table("a"))
+    if wanted is None:
+        wanted = two_tables.source().format(start)
+    assert frame["transaction_id"].to_list() == [wanted]
+
+
+def test_another_server_has_another_identity_and_its_positions_are_a_gap(two_tables: Database) -> None:
+    """As after a failover: before anything is read, and where identities were the same, by the log itself."""
+    with temporary_home("cdc-other-") as settings:
+        started = up(settings, environ={})["mysql"]
+        other = Database(started, connect(started))
+        try:
+            other.run("create table a (id int primary key, name varchar(50))", "flush binary logs")
+            other.run("insert into a values (1, repeat('x', 40))")
+            there, here = other.source(), two_tables.source()
+            assert there.identity() != here.identity()
+            assert there.identity() == other.source().identity()
+            two_tables.run("insert into a values (1, 'x')", "insert into a values (2, 'y')")
+            place = Position(binlog_at(binlog_parts(there.head().at)[0], binlog_parts(there.head().at)[1] - 11))
+            with pytest.raises(Gap):
+                other.changes("a", start=place, until=there.head())
+        finally:
+            other.close()
+
+
 def test_rows_larger_than_a_packet(two_tables: Database) -> None:
     """Packets of the protocol end at 16 MiB; longer rows come in several."""
     two_tables.run("create table big (id int primary key, v longblob)")
@@ -193,7 +258,7 @@ def test_rows_larger_than_a_packet(two_tables: Database) -> None:
     for number, size in enumerate(sizes):
         two_tables.run(f"insert into big values ({number}, repeat('{number}', {size}))")
     changes = events(two_tables.changes("big", start=start), two_tables.table("big"))["after"].struct.unnest()
-    with two_tables.source().snapshot([]) as snapshot:
+    with two_tables.source().snapshot([two_tables.table("big")]) as snapshot:
         taken = pl.concat([batch.frame["after"].struct.unnest() for batch in snapshot.read(two_tables.table("big"))])
     for frame in (changes, taken):
         assert frame["v"].bin.size().to_list() == sizes
@@ -245,7 +310,7 @@ def test_odd_names(database: Database) -> None:
     table = database.table(name)
     database.source().prepare([table])
     frame = events(database.changes(name, start=start), table)
-    with database.source().snapshot([]) as snapshot:
+    with database.source().snapshot([table]) as snapshot:
         (taken,) = snapshot.read(table)
         assert snapshot.count(table) == 1
     assert taken.frame["after"].to_list() == frame["after"].to_list() == [{"sélect": 1, "a`b %s": "x", "—": 2}]
@@ -295,7 +360,7 @@ def test_a_bound_that_the_log_does_not_reach_can_be_tried_again(
     start = two_tables.source().head()
     two_tables.run("insert into a values (1, 'x')")
     end = two_tables.source().head()
-    stretches = two_tables.source().changes([two_tables.table("a")], start, Position(end.at + 500))
+    stretches = two_tables.source().changes(two_tables.followed("a", start=start), start, Position(end.at + 500))
     assert len(flat([next(stretches)])) == 1
     with pytest.raises(Unavailable, match="run again"):
         next(stretches)
@@ -322,7 +387,7 @@ def test_tables_of_many_columns(database: Database) -> None:
     assert after.select("id", "c0", "c1", "c298", "c299").rows() == [
         (1, "a", 2, None, 3), (2, None, None, None, 4), (1, "a", 2, 1, 3), (2, None, None, 2, 4),
     ]  # fmt: skip
-    with database.source().snapshot([]) as snapshot:
+    with database.source().snapshot([database.table("wide")]) as snapshot:
         (taken,) = snapshot.read(database.table("wide"))
     assert taken.frame["after"].struct.unnest().equals(after[2:])
 

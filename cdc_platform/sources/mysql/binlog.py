@@ -177,12 +177,21 @@ def has_checksums(body: bytes, offset: int = 0) -> bool:
     return algorithm == 1
 
 
+NO_BACKSLASH_ESCAPES, STRICT = 1 << 20, 1 << 21 | 1 << 22
+"""Bits of sql_mode: a backslash in a string is one; a value that does not fit is an error (either strict mode)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A statement in the log, and the database that was current."""
+    """A statement in the log, the database that was current, and the session's sql_mode (0 where it is not told).
+
+    `exact` is False where the text is not UTF-8: names beyond ASCII may then be wrong.
+    """
 
     database: str
     statement: str
+    sql_mode: int = 0
+    exact: bool = True
 
 
 def read_query(body: bytes, offset: int) -> Query:
@@ -190,7 +199,23 @@ def read_query(body: bytes, offset: int) -> Query:
     if len(body) < 13:
         raise BadEvent(offset, "a statement without its head")
     place = 13 + int.from_bytes(body[11:13], "little")
-    return Query(_text(body[place : place + body[8]]), _text(body[place + body[8] + 1 :]))
+    text = body[place + body[8] + 1 :]
+    return Query(_text(body[place : place + body[8]]), _text(text), _sql_mode(body[13:place]), _is_utf8(text))
+
+
+def _sql_mode(status: bytes) -> int:
+    """Status variables: both servers write the flags (code 0, 4 bytes) and then sql_mode (code 1, 8 bytes) first."""
+    if status[:1] == b"\0":
+        status = status[5:]
+    return int.from_bytes(status[1:9], "little") if status[:1] == b"\1" and len(status) >= 9 else 0
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def read_load(body: bytes, offset: int) -> Query:
@@ -203,6 +228,25 @@ def _text(data: bytes) -> str:
         return data.decode()
     except UnicodeDecodeError:
         return data.decode("latin-1")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The identifier of an XA transaction, as statements in the log write it, and whether it is committed with this."""
+
+    identifier: str
+    one_phase: bool
+
+
+def read_xa_prepare(body: bytes, offset: int) -> Prepared:
+    """XA_PREPARE: one phase 1, format 4, length of the global part 4, of the branch 4, both of them."""
+    if len(body) < 13:
+        raise BadEvent(offset, "an XA PREPARE without its head")
+    form, first, second = struct.unpack_from("<iII", body, 1)
+    if len(body) < 13 + first + second:
+        raise BadEvent(offset, "an XA PREPARE without its identifier")
+    parts = body[13 : 13 + first].hex(), body[13 + first : 13 + first + second].hex()
+    return Prepared(f"X'{parts[0]}',X'{parts[1]}',{form}".upper(), body[0] != 0)
 
 
 def begins_transaction(events: Events, queries: Ints) -> Mask:

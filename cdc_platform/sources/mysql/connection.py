@@ -27,6 +27,11 @@ _NO_PRIVILEGE = {1044, 1142, 1143, 1227, 1370}
 _HOST_REFUSED = {1129, 1130}
 _NO_TABLE = {1051, 1146}
 _BINLOG_READ = 1236
+_TABLE_CHANGED = 1412
+
+
+class TableChanged(Unavailable):
+    """A table was altered since the consistent snapshot began in which it was to be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +199,8 @@ def server_error(code: int, text: str, target: MySQLConnection | None = None) ->
         return Unavailable(f"{at}: another reader took this one's server id: {line}")
     if code == _BINLOG_READ:
         return Gap(f"{at} cannot read its binlog from the wanted position: {line}; begin the source's pipelines anew")
+    if code == _TABLE_CHANGED:
+        return TableChanged(f"{at}: {line}; run again")
     return Unavailable(f"{at}: {line} (error {code})")
 
 

@@ -1,39 +1,44 @@
-"""From a stretch of the log to the changes of the followed tables.
+"""From a stretch of the log to what it says of the followed tables.
 
-    events ──> table maps ──> row events by table ──> images (rows.py) ──> columns (values.py) ──> ChangeBatch
-           ──> transactions (names, times)         ──> statements (statements.py) ──> failures
+    events ──> table maps ──> row events by table ──> images (rows.py) ──> columns (values.py) ──> track.py
+           ──> transactions (names, times), which of them count (xa.py)                            ──> entries
+           ──> statements (statements.py, alter.py) ──> marks on tables ─────────────────────────> track.py
 
 What a follower carries from stretch to stretch: the table maps of the current file and the current transaction, both
-of which a transaction larger than a stretch needs. Everything outside [start, until) is passed over before it is
-decoded. A table that fails delivers nothing of the stretch in which it does, and nothing after it.
-Layer: sources; no I/O but the catalogue's questions.
+of which a transaction larger than a stretch needs; the shape of each table; which XA transactions are prepared.
+Everything outside a table's own [position, until) is passed over before it is decoded. A table that fails delivers
+nothing of the stretch in which it does, and nothing after it. Layer: sources; no I/O but the catalogue's questions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 
 from cdc_platform.errors import CdcError, NotUnderstood
-from cdc_platform.model.change import ChangeBatch
+from cdc_platform.model.change import Entry, Followed
 from cdc_platform.model.position import format_binlog
 from cdc_platform.model.schema import TableName
 from cdc_platform.sources.cells import Ints, Mask
 from cdc_platform.sources.mysql import binlog
-from cdc_platform.sources.mysql.batches import Bounds, TableRows, batch_of
+from cdc_platform.sources.mysql.batches import Bounds, TableRows
 from cdc_platform.sources.mysql.binlog import HEADER, BadEvent, Events, little, records
 from cdc_platform.sources.mysql.catalogue import Catalogue
 from cdc_platform.sources.mysql.log import Stretch
 from cdc_platform.sources.mysql.shapes import Shape, shape_of
-from cdc_platform.sources.mysql.statements import Effect, effect_of
+from cdc_platform.sources.mysql.statements import effects_of, folded
 from cdc_platform.sources.mysql.tablemap import read_table_map, table_name
+from cdc_platform.sources.mysql.track import Mark, Reading, Run, Track
 from cdc_platform.sources.mysql.transactions import Transactions, read_transactions, unknown
+from cdc_platform.sources.mysql.xa import Statement, TwoPhase, Unsure
 
 _SEQUENCE_BITS = 36
 _DUMMY_TABLE = 0xFFFFFF  # ends a statement that changed no row
+_TEMPORARY = 0x04  # the event's flag of an ALTER or TRUNCATE of a temporary table
+_ON_ONE_TABLE = ("gone", "truncated", "altered")
 _V2 = (binlog.WRITE_V2, binlog.UPDATE_V2, binlog.DELETE_V2)
 _OPERATION = {
     binlog.WRITE_V1: 0, binlog.WRITE_V2: 0, binlog.UPDATE_V1: 1, binlog.UPDATE_V2: 1,
@@ -56,10 +61,10 @@ _ROWS_NOT_UNDERSTOOD = {
 
 
 @dataclass(frozen=True, slots=True)
-class Followed:
+class Taken:
     """What a stretch held. `stop` is set where the log cannot be read past `upto`, for no table."""
 
-    batches: tuple[ChangeBatch, ...]
+    entries: tuple[Entry, ...]
     failures: dict[TableName, CdcError]
     upto: int
     stop: CdcError | None = None
@@ -75,37 +80,76 @@ class _Map:
     shape: Shape | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file's part of a stretch: events first..last, and what the tables' numbers mean there."""
+
+    first: int
+    last: int
+    maps: Mapping[int, _Map]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTraits:
+    """`folded`: names of tables are the same in upper and lower case. `partial`: row images lack columns unless a
+    session says otherwise. `mariadb`: an UPDATE whose image lacks columns may be half of a REPLACE.
+    """
+
+    folded: bool = False
+    partial: bool = False
+    mariadb: bool = False
+
+
 @dataclass(slots=True)
 class Follower:
-    """Follows `tables` within `bounds`, stretch after stretch."""
+    """Follows each table from its own position, with the shape that it has there, stretch after stretch."""
 
-    tables: set[TableName]
+    tracks: dict[TableName, Track]
     bounds: Bounds
     catalogue: Catalogue
+    traits: ServerTraits = ServerTraits()
     _sequence: int = -1
     _maps: dict[int, _Map] = field(default_factory=dict)
     _transaction: Transactions = field(default_factory=unknown)
-    _harmless_xa: set[str] = field(default_factory=set)
+    _two_phase: TwoPhase = field(default_factory=TwoPhase)
 
-    def take(self, stretch: Stretch) -> Followed:
-        """The changes of the next stretch."""
+    @classmethod
+    def of(
+        cls, followed: Mapping[TableName, Followed], bounds: Bounds, catalogue: Catalogue, traits: ServerTraits
+    ) -> Follower:
+        tracks = {
+            table: Track(one.schema, Bounds(bounds.base, max(bounds.start, one.position), bounds.until))
+            for table, one in followed.items()
+        }
+        return cls(tracks, bounds, catalogue, traits)
+
+    def take(self, stretch: Stretch) -> Taken:
+        """What the next stretch says."""
         stretch, stop = self._understood(stretch)
-        events, at = stretch.events, stretch.at
-        transactions = read_transactions(events, at, self.bounds.base, self._transaction)
-        wanted = self.bounds.events(at)
+        transactions = read_transactions(stretch.events, stretch.at, self.bounds.base, self._transaction)
+        files = self._files(stretch)
+        statements = read_statements(stretch, transactions, self.traits)
+
+        def touched(rows: Ints) -> frozenset[TableName]:
+            return frozenset(mapped.table for _, mapped, _ in self._mapped_rows(stretch.events, files, rows))
+
+        skipped, unsure = self._two_phase.read(stretch.events, statements, transactions, touched)
+        wanted = self.bounds.events(stretch.at) & ~skipped
         failures: dict[TableName, CdcError] = {}
-        rows = self._row_events(stretch, wanted, failures)
-        self._statements(stretch, wanted, transactions, rows, failures)
-        batches: list[ChangeBatch] = []
-        for table, runs in rows.items():
+        runs = self._runs(stretch, files, wanted, failures)
+        marks = self._marks(statements, unsure)
+        entries: list[Entry] = []
+        for table in [table for table in self.tracks if table in runs or table in marks]:
             if table not in failures:
                 try:
-                    batches += self._decode(stretch, runs, transactions)
+                    reading = self._reading(table, stretch, transactions)
+                    entries += self.tracks[table].entries(reading, runs.get(table, ()), marks.get(table, ()))
                 except CdcError as error:
                     failures[table] = error
-        self.tables -= failures.keys()
+        for table in failures:
+            del self.tracks[table]
         self._transaction = transactions.last()
-        return Followed(tuple(batches), failures, stretch.upto, stop)
+        return Taken(tuple(entries), failures, stretch.upto, stop)
 
     def _understood(self, stretch: Stretch) -> tuple[Stretch, CdcError | None]:
         """The stretch up to the transaction of the first event that nobody may pass over, and the reason."""
@@ -127,28 +171,15 @@ class Follower:
 
     # --- row events -------------------------------------------------------------------------------------------
 
-    def _row_events(self, stretch: Stretch, wanted: Mask, failures: dict[TableName, CdcError]) -> RunsByTable:
-        """The wanted row events of each followed table that has not failed."""
-        found: dict[TableName, list[tuple[Ints, Shape]]] = {}
-        for sequence, first, last in _files(stretch.at):
+    def _files(self, stretch: Stretch) -> list[_File]:
+        """The stretch by files, each with the table maps known in it."""
+        found = []
+        for sequence, first, last in _file_parts(stretch.at):
             if sequence != self._sequence:
                 self._sequence, self._maps = sequence, {}
-            events = stretch.events.slice(first, last)
-            self._read_maps(events)
-            indices = events.of(*binlog.ROWS, *_ROWS_NOT_UNDERSTOOD)
-            indices = indices[wanted[first:last][indices]]
-            for number, which in _by_number(events, indices):
-                mapped = self._mapped(number, events, which)
-                if mapped is None or mapped.table in failures:
-                    continue
-                try:
-                    self._check_kinds(mapped, stretch, which + first)
-                    mapped.shape = mapped.shape or shape_of(read_table_map(mapped.body, mapped.offset), self.catalogue)
-                except CdcError as error:
-                    failures[mapped.table] = error
-                    continue
-                found.setdefault(mapped.table, []).append((which + first, mapped.shape))
-        return {table: _runs(parts) for table, parts in found.items() if table not in failures}
+            self._read_maps(stretch.events.slice(first, last))
+            found.append(_File(first, last, self._maps))
+        return found
 
     def _read_maps(self, events: Events) -> None:
         """Remember the tables' numbers. A number never changes its meaning inside a file: that is made sure of."""
@@ -158,18 +189,42 @@ class Follower:
             known = self._maps.get(number)
             if known is None:
                 known = self._maps[number] = _Map(body, offset, table_name(body, offset))
-            if known.table in self.tables and not _all_equal(events, which, known.body):
+            if known.table in self.tracks and not _all_equal(events, which, known.body):
                 raise BadEvent(offset, f"table number {number} means two things in one file")
 
-    def _mapped(self, number: int, events: Events, which: Ints) -> _Map | None:
-        """The followed table that has this number, if it is one."""
-        mapped = self._maps.get(number)
-        if mapped is None and number != _DUMMY_TABLE:
-            raise BadEvent(int(events.begins[which[0]]), f"no table map gives table number {number} a meaning")
-        return mapped if mapped is not None and mapped.table in self.tables else None
+    def _mapped_rows(self, events: Events, files: list[_File], rows: Ints) -> Iterator[tuple[_File, _Map, Ints]]:
+        """These row events of followed tables, by the meaning of their table's number."""
+        for file in files:
+            first, last = np.searchsorted(rows, (file.first, file.last))
+            for number, which in _by_number(events, rows[first:last]):
+                mapped = file.maps.get(number)
+                if mapped is None and number != _DUMMY_TABLE:
+                    offset = int(events.begins[which[0]])
+                    raise BadEvent(offset, f"no table map gives table number {number} a meaning")
+                if mapped is not None and mapped.table in self.tracks:
+                    yield file, mapped, which
+
+    def _runs(
+        self, stretch: Stretch, files: list[_File], wanted: Mask, failures: dict[TableName, CdcError]
+    ) -> dict[TableName, list[Run]]:
+        """The wanted row events of each followed table from its own position on, by shape."""
+        found: dict[TableName, list[Run]] = {}
+        rows = stretch.events.of(*binlog.ROWS, *_ROWS_NOT_UNDERSTOOD)
+        for _, mapped, indices in self._mapped_rows(stretch.events, files, rows[wanted[rows]]):
+            which = indices[np.searchsorted(stretch.at[indices], self.tracks[mapped.table].bounds.start.at) :]
+            if not len(which) or mapped.table in failures:
+                continue
+            try:
+                self._check_kinds(mapped, stretch, which)
+                mapped.shape = mapped.shape or shape_of(read_table_map(mapped.body, mapped.offset), self.catalogue)
+            except CdcError as error:
+                failures[mapped.table] = error
+                continue
+            found.setdefault(mapped.table, []).append((which, mapped.shape))
+        return {table: _joined(parts) for table, parts in found.items() if table not in failures}
 
     def _check_kinds(self, mapped: _Map, stretch: Stretch, indices: Ints) -> None:
-        """NotUnderstood for row events that hold something else than whole rows as they are."""
+        """NotUnderstood for row events that hold something else than rows as they are."""
         kinds = stretch.events.kinds[indices]
         strange = np.flatnonzero(np.isin(kinds, list(_ROWS_NOT_UNDERSTOOD)))
         if len(strange):
@@ -179,84 +234,58 @@ class Follower:
                 " and begin its pipeline anew"
             )
 
-    def _decode(self, stretch: Stretch, runs: list[Run], transactions: Transactions) -> list[ChangeBatch]:
-        """One batch for each run of events of one shape."""
-        decoded = (
-            batch_of(_table_rows(stretch, indices, transactions), shape, transactions, self.bounds)
-            for indices, shape in runs
-        )
-        return [batch for batch in decoded if len(batch)]
+    def _reading(self, table: TableName, stretch: Stretch, transactions: Transactions) -> Reading:
+        return Reading(
+            stretch, transactions, lambda indices: _table_rows(stretch, indices, transactions),
+            lambda: self.catalogue.rules(table, certain=self.traits.partial, mariadb=self.traits.mariadb),
+            self.traits.partial,
+        )  # fmt: skip
 
-    # --- statements -------------------------------------------------------------------------------------------
-
-    def _statements(
-        self,
-        stretch: Stretch,
-        wanted: Mask,
-        transactions: Transactions,
-        rows: RunsByTable,
-        failures: dict[TableName, CdcError],
-    ) -> None:
-        """Find the tables that a statement changed in a way that row events do not tell."""
-        for index, effect in self._effects(stretch, wanted):
-            place = format_binlog(self.bounds.base, int(stretch.at[index]))
-            number = int(transactions.of(np.array([index]))[0])
-            if effect.kind == "prepared":
-                transactions.prepared[number] = True
-                if not _touched(rows, transactions, number):
-                    self._harmless_xa |= effect.words
+    def _marks(self, statements: list[Statement], unsure: list[Unsure]) -> dict[TableName, list[Mark]]:
+        """What statements did to each followed table."""
+        found: dict[TableName, list[Mark]] = {}
+        for index, effect in statements:
+            if effect.kind not in (*_ON_ONE_TABLE, "unlogged"):
                 continue
-            for table in self._changed(effect, rows, transactions, number):
-                failures.setdefault(table, _statement_error(table, effect.what, place))
-        for number in np.flatnonzero(transactions.prepared).tolist():
-            for table in _touched(rows, transactions, number):
-                place = format_binlog(self.bounds.base, stretch.upto)
-                failures.setdefault(table, _statement_error(table, "an XA transaction before", place))
-
-    def _changed(
-        self, effect: Effect, rows: RunsByTable, transactions: Transactions, number: int
-    ) -> Iterable[TableName]:
-        """The followed tables that a statement in transaction `number` has an effect on."""
-        if effect.kind == "rolled back":
-            return _touched(rows, transactions, number)
-        if effect.kind == "prepared commit":
-            return () if effect.words <= self._harmless_xa else self.tables
-        return [table for table in self.tables if effect.touches(table)]
-
-    def _effects(self, stretch: Stretch, wanted: Mask) -> list[tuple[int, Effect]]:
-        """The wanted statements that have effects. MySQL's BEGINs, one a transaction, are not looked at one by one."""
-        events = stretch.events
-        queries = events.of(binlog.QUERY)
-        queries = queries[wanted[queries]]
-        queries = queries[~binlog.begins_transaction(events, queries)]
-        loads = events.of(binlog.EXECUTE_LOAD)
-        found = []
-        for index in sorted([*queries.tolist(), *loads[wanted[loads]].tolist()]):
-            read = binlog.read_query if events.kinds[index] == binlog.QUERY else binlog.read_load
-            effect = effect_of(read(events.body(index), int(events.begins[index])))
-            if effect is not None:
-                found.append((index, effect))
-        return found
+            for table in self.tracks:
+                if effect.touches(folded(table) if self.traits.folded else table):
+                    if effect.kind == "altered":
+                        self.catalogue.forget([table])
+                    found.setdefault(table, []).append(Mark(index, effect.kind, effect.what, effect.alteration))
+        for index, what, tables in unsure:
+            for table in self.tracks if tables is None else tables & self.tracks.keys():
+                found.setdefault(table, []).append(Mark(index, "unlogged", what))
+        return {table: sorted(marks, key=lambda mark: mark.index) for table, marks in found.items()}
 
 
-Run = tuple[Ints, Shape]
-"""Indices of row events of one table, next to each other among that table's, and their shape."""
+def read_statements(stretch: Stretch, transactions: Transactions, traits: ServerTraits) -> list[Statement]:
+    """The statements that have effects. MySQL's BEGINs, one a transaction, are not looked at one by one."""
+    events = stretch.events
+    queries = events.of(binlog.QUERY)
+    queries = queries[~binlog.begins_transaction(events, queries)]
+    found: list[Statement] = []
+    for index in sorted([*queries.tolist(), *events.of(binlog.EXECUTE_LOAD).tolist()]):
+        if transactions.moot[transactions.of(np.array([index]))[0]]:
+            continue
+        read = binlog.read_query if events.kinds[index] == binlog.QUERY else binlog.read_load
+        effects = effects_of(read(events.body(index), int(events.begins[index])))
+        if events.flags[index] & _TEMPORARY:
+            effects = tuple(effect for effect in effects if effect.kind not in ("truncated", "altered"))
+        found += [(index, effect.folded() if traits.folded else effect) for effect in effects]
+    return found
 
-RunsByTable = dict[TableName, list[Run]]
+
+def alter_one_of(tables: Iterable[TableName], stretch: Stretch, traits: ServerTraits) -> bool:
+    """Whether statements in the stretch alter one of these tables, or take it or all its rows away."""
+    names = [folded(table) if traits.folded else table for table in tables]
+    transactions = read_transactions(stretch.events, stretch.at, "", unknown())
+    return any(
+        effect.kind in _ON_ONE_TABLE and any(effect.touches(name) for name in names)
+        for _, effect in read_statements(stretch, transactions, traits)
+    )
 
 
-def _statement_error(table: TableName, what: str, place: str) -> NotUnderstood:
-    return NotUnderstood(f"{table}: {what} at {place} changes its rows without row events; begin its pipeline anew")
-
-
-def _touched(rows: RunsByTable, transactions: Transactions, number: int) -> set[TableName]:
-    """The tables that have row events in a transaction."""
-    return {
-        table for table, runs in rows.items() if any((transactions.of(indices) == number).any() for indices, _ in runs)
-    }
-
-
-def _files(at: Ints) -> list[tuple[int, int, int]]:
+def _file_parts(at: Ints) -> list[tuple[int, int, int]]:
     """(file number, first event, last event + 1) of each file's part of a stretch."""
     sequences = at >> _SEQUENCE_BITS
     bounds = [0, *(np.flatnonzero(np.diff(sequences)) + 1).tolist(), len(at)]
@@ -287,7 +316,7 @@ def _all_equal(events: Events, indices: Ints, body: bytes) -> bool:
 _COMPARED_AT_ONCE = 4 << 20
 
 
-def _runs(parts: list[Run]) -> list[Run]:
+def _joined(parts: list[Run]) -> list[Run]:
     """The parts in log order, joined where equal shapes follow each other."""
     shapes: list[Shape] = []
     codes = []

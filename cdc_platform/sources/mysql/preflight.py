@@ -9,15 +9,17 @@ from collections.abc import Iterable
 
 from cdc_platform.errors import NeedsPerson, NotUnderstood
 from cdc_platform.sources.mysql.catalogue import Catalogue, Table, quoted
+from cdc_platform.sources.mysql.characters import UTF8
 from cdc_platform.sources.mysql.connection import Session
 from cdc_platform.sources.mysql.server import Head, Server
 from cdc_platform.sources.mysql.types import STRINGS
-from cdc_platform.sources.mysql.values import UTF8
+
+FULL = "FULL"
 
 _WANTED = {
     "log_bin": ("ON", "set log_bin in the server's configuration and restart it"),
     "binlog_format": ("ROW", "run: set global binlog_format = 'ROW'"),
-    "binlog_row_image": ("FULL", "run: set global binlog_row_image = 'FULL'"),
+    "binlog_row_metadata": ("FULL", "run: set global binlog_row_metadata = 'FULL'"),
     "log_bin_compress": ("OFF", "run: set global log_bin_compress = OFF"),
     "binlog_transaction_compression": ("OFF", "run: set global binlog_transaction_compression = OFF"),
     "binlog_row_value_options": ("", "run: set global binlog_row_value_options = ''"),
@@ -25,12 +27,30 @@ _WANTED = {
 
 
 def check_settings(session: Session) -> None:
-    """NeedsPerson unless the binlog holds whole rows, uncompressed."""
+    """NeedsPerson unless the binlog holds rows with their columns' names, uncompressed."""
     values = session.variables(*_WANTED)
     for name, (wanted, action) in _WANTED.items():
         if name in values and values[name].upper() != wanted:
             raise NeedsPerson(
                 f"MySQL: {name} is {values[name] or 'empty'}, capture needs {wanted or 'it empty'}; {action}"
+            )
+
+
+def check_images(session: Session, server: Server, catalogue: Catalogue, tables: Iterable[Table]) -> None:
+    """Where row images lack columns, NeedsPerson for a table whose rows could not be completed from them."""
+    values = session.variables("binlog_row_image")
+    if values.get("binlog_row_image", FULL).upper() == FULL:
+        return
+    for table in tables:
+        name = table.schema.table
+        action = "run: set global binlog_row_image = 'FULL'"
+        if not table.schema.primary_key:
+            raise NeedsPerson(f"{name} has no primary key, and MySQL logs only part of a row's columns; {action}")
+        virtual = set(table.schema.names) - catalogue.rules(name, certain=False, mariadb=server.mariadb).stored
+        if virtual and server.mariadb:
+            raise NeedsPerson(
+                f"{name} has the virtual column {min(virtual)}, and MariaDB leaves such columns out of the parts of"
+                f" rows that it logs; {action}"
             )
 
 

@@ -76,15 +76,18 @@ def present_bits(buffer: Bytes, starts: Ints, count: int) -> npt.NDArray[np.uint
     return np.unpackbits(~nulls, axis=1, count=count, bitorder="little")
 
 
-def find_images(events: RowEvents, columns: Sequence[Physical]) -> Images:
-    """Walk all events in lockstep; BadEvent for one whose images do not end where it ends."""
-    layout = _Layout(columns)
+def find_images(events: RowEvents, columns: Sequence[Physical], others: Sequence[Physical] | None = None) -> Images:
+    """Walk all events in lockstep; BadEvent for one whose images do not end where it ends.
+
+    With `others`, every second image has those columns.
+    """
+    layouts = [_Layout(columns)] if others is None else [_Layout(columns), _Layout(others)]
     active = np.flatnonzero(events.firsts < events.stops)
     cursor, stop = events.firsts[active], events.stops[active]
     steps: list[tuple[Ints, Ints]] = []
     while len(active):
         steps.append((active, cursor))
-        after = _skip(events.buffer, cursor, layout)
+        after = _skip(events.buffer, cursor, layouts[(len(steps) - 1) % len(layouts)])
         if after is None or (after > stop).any():
             broken = 0 if after is None else int((after > stop).argmax())
             raise BadEvent(int(events.begins[active[broken]]), "a row does not end where its event does")

@@ -1,41 +1,53 @@
 """A consistent read of the whole database, bound to the place in the binlog that it corresponds to.
 
-    start transaction with consistent snapshot ──> coordinates ──> select, select, ... on the same connection
+    start transaction with consistent snapshot ──> coordinates ──> touch all tables ──> select, select, ...
 
 Rows come as text, one SELECT a table, read from the socket in chunks whose cells are walked column by column for
-all rows at once; `sources/cells.py` makes them typed columns. MariaDB keeps the coordinates that belong to the
-snapshot; on MySQL a short global read lock makes the two agree. Layer: sources.
+all rows at once; `sources/cells.py` makes them typed columns. Texts come in their columns' own character sets, because
+the server would make question marks of what it cannot convert: `characters.py` converts them.
+
+MariaDB keeps the coordinates that belong to the snapshot; on MySQL a short global read lock makes the two agree.
+Layer: sources.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
 import polars as pl
 
-from cdc_platform.errors import ConfigError, InvalidRow, NeedsPerson
+from cdc_platform.errors import ConfigError, InvalidRow, NeedsPerson, Unavailable
 from cdc_platform.model.change import INSERT, OPERATION, TIMESTAMP_UTC, ChangeBatch
 from cdc_platform.model.position import Position, binlog_at, format_binlog
 from cdc_platform.model.schema import TableName, TableSchema
-from cdc_platform.sources.cells import BadCell, Bytes, Cells, Ints, column
+from cdc_platform.sources.cells import BadCell, Cells, column
 from cdc_platform.sources.mysql.batches import struct_type
-from cdc_platform.sources.mysql.binlog import file_sequence, little
+from cdc_platform.sources.mysql.binlog import file_sequence
 from cdc_platform.sources.mysql.catalogue import Catalogue, Table, quoted
-from cdc_platform.sources.mysql.connection import MySQLConnection, Session, quote, session
+from cdc_platform.sources.mysql.characters import UTF8
+from cdc_platform.sources.mysql.connection import MySQLConnection, Session, TableChanged, quote, session
+from cdc_platform.sources.mysql.moments import ZERO_DATE
 from cdc_platform.sources.mysql.packets import COM_QUERY, PacketReader, Packets
 from cdc_platform.sources.mysql.server import NO_BINLOG, Server, read_head
-from cdc_platform.sources.mysql.types import MySQLType
+from cdc_platform.sources.mysql.textrows import expression, walk_text_rows
+from cdc_platform.sources.mysql.types import LABELLED, STRINGS, MySQLType
+from cdc_platform.sources.mysql.values import string_column
 
 CHUNK_BYTES = 16 << 20
-_NULL = 251
 _LOCK_SECONDS = 30
+_MOMENTS = {"date", "datetime", "timestamp"}
+_ATTEMPTS = 5
+
+Altered = Callable[[int], bool]
+"""Whether the log from this place on tells that a table of the snapshot was altered, renamed, dropped or truncated."""
 
 _SETTINGS = (
     "set session sql_mode = ''",  # how values print must not depend on the server's settings
     "set session time_zone = '+00:00'",
+    "set session character_set_results = null",  # texts as they are kept
     "set session net_write_timeout = 3600",  # the reader may be busy writing
     "set session wait_timeout = 28800",
     "set session transaction isolation level repeatable read",
@@ -70,7 +82,7 @@ class MySQLSnapshot:
         self._finish()
         narrowed = _narrowed(self.catalogue.tables([table])[table], columns)
         select = ", ".join(
-            _expression(quote(name), kind) for name, kind in zip(narrowed.schema.names, narrowed.types, strict=True)
+            expression(quote(name), kind) for name, kind in zip(narrowed.schema.names, narrowed.types, strict=True)
         )
         sql = f"select {select} from {quoted(table)}"
         reader = PacketReader(self.session.connection, COM_QUERY, sql.encode(), CHUNK_BYTES)
@@ -92,7 +104,7 @@ class MySQLSnapshot:
         for (place, cells), kind in zip(enumerate(cells_by_column), table.types, strict=True):
             name = table.schema.columns[place].name
             try:
-                series.append(column(cells, kind.arrow).alias(name))
+                series.append(self._column(cells, kind).alias(name))
             except BadCell as error:
                 raise InvalidRow(
                     f"{table.schema.table}, column {name} at {self._text}, row {done + error.row} of the snapshot:"
@@ -113,6 +125,15 @@ class MySQLSnapshot:
         )
         return ChangeBatch(table.schema, frame)
 
+    def _column(self, cells: Cells, kind: MySQLType) -> pl.Series:
+        if kind.base in STRINGS | LABELLED:
+            codepage = None if kind.charset in UTF8 else self.catalogue.codepage(kind.charset)
+            return string_column(cells, kind, codepage)
+        try:
+            return column(cells, kind.arrow)
+        except BadCell as error:
+            raise BadCell(error.row, ZERO_DATE if kind.base in _MOMENTS else error.reason) from error
+
     @property
     def _text(self) -> str:
         return format_binlog(self.base, self.position.at)
@@ -127,34 +148,67 @@ class MySQLSnapshot:
         reader.drain()
 
 
-def take_snapshot(target: MySQLConnection, opened: Session, server: Server) -> MySQLSnapshot:
-    """Begin a snapshot on this session."""
+def take_snapshot(
+    target: MySQLConnection,
+    opened: Session,
+    server: Server,
+    tables: Sequence[TableName],
+    as_text: Mapping[TableName, Collection[str]],
+    altered: Altered,
+) -> MySQLSnapshot:
+    """Begin a snapshot on this session, in which none of the tables can be altered until it ends.
+
+    `as_text` is as in `Catalogue`.
+
+    A consistent snapshot holds rows, not shapes: those of a table that is altered right after it are the new ones, or
+    the table cannot be read in it any more (error 1412). Touching a table takes its metadata lock, which an ALTER waits
+    for. On MySQL the global lock keeps ALTERs away until then; on MariaDB the log says whether one came in between, and
+    another snapshot is begun.
+    """
     for setting in _SETTINGS:
         opened.run(setting)
     opened.run("set session max_statement_time = 0" if server.mariadb else "set session max_execution_time = 0")
-    base, at = _begin_mariadb(opened) if server.mariadb else _begin_mysql(opened, server)
-    ((taken, number),) = opened.rows("select utc_timestamp(6), connection_id()")
-    return MySQLSnapshot(target, opened, base, Position(at), taken, int(number), Catalogue(lambda: opened))
+    begin = _begin_mariadb if server.mariadb else _begin_mysql
+    for _ in range(_ATTEMPTS):
+        try:
+            base, at = begin(opened, server, tables)
+        except TableChanged:
+            opened.run("rollback")
+            continue
+        if not server.mariadb or not altered(at):
+            ((taken, number),) = opened.rows("select utc_timestamp(6), connection_id()")
+            catalogue = Catalogue(lambda: opened, as_text)
+            return MySQLSnapshot(target, opened, base, Position(at), taken, int(number), catalogue)
+        opened.run("rollback")
+    raise Unavailable("a table was altered each time that a snapshot began; run again when its ALTERs are over")
 
 
-def _begin_mariadb(opened: Session) -> tuple[str, int]:
+def _begin_mariadb(opened: Session, _server: Server, tables: Sequence[TableName]) -> tuple[str, int]:
     opened.run("start transaction with consistent snapshot")
     status = {str(name).lower(): str(value) for name, value in opened.rows("show status like 'binlog_snapshot_%'")}
     if not status.get("binlog_snapshot_file"):
         raise NeedsPerson(NO_BINLOG)
     base, sequence = file_sequence(status["binlog_snapshot_file"])
+    _hold(opened, tables)
     return base, binlog_at(sequence, int(status["binlog_snapshot_position"]))
 
 
-def _begin_mysql(opened: Session, server: Server) -> tuple[str, int]:
+def _begin_mysql(opened: Session, server: Server, tables: Sequence[TableName]) -> tuple[str, int]:
     opened.run(f"set session lock_wait_timeout = {_LOCK_SECONDS}")
     opened.run("flush tables with read lock")
     try:
         opened.run("start transaction with consistent snapshot")
         head = read_head(opened, server)
+        _hold(opened, tables)
     finally:
         opened.run("unlock tables")
     return head.base, head.at
+
+
+def _hold(opened: Session, tables: Sequence[TableName]) -> None:
+    """Take the metadata lock of each table."""
+    for table in tables:
+        opened.run(f"select 1 from {quoted(table)} limit 1")
 
 
 def _narrowed(table: Table, columns: Sequence[str] | None) -> Table:
@@ -168,34 +222,3 @@ def _narrowed(table: Table, columns: Sequence[str] | None) -> Table:
     key = schema.primary_key if set(schema.primary_key) <= set(columns) else ()
     narrowed = TableSchema(schema.table, tuple(schema.columns[place] for place in kept), key)
     return replace(table, schema=narrowed, types=tuple(table.types[place] for place in kept))
-
-
-def _expression(name: str, kind: MySQLType) -> str:
-    """What to select so that the text holds the whole value: floats would be cut to six digits, bits come as bytes."""
-    if kind.base in ("float", "double"):
-        return f"{name} + 0e0"
-    if kind.base == "bit" and kind.length < 64:
-        return f"{name} + 0"
-    return name
-
-
-def walk_text_rows(buffer: Bytes, starts: Ints, columns: int) -> Iterator[Cells]:
-    """The cells of each column in turn, of text rows that begin at `starts`: length-encoded strings, 251 for null
-    (https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_com_query_response_text_resultset_row.html).
-    """
-    cursor = starts
-    for _ in range(columns):
-        first = buffer[cursor]
-        lengths = first.astype(np.int64)
-        begin = cursor + 1
-        valid = first != _NULL
-        if (first >= _NULL).any():
-            lengths[~valid] = 0
-            for code, width in ((252, 2), (253, 3), (254, 8)):
-                long = np.flatnonzero(first == code)
-                if len(long):
-                    words = little(buffer, "<u8")[begin[long]] & np.uint64(2 ** (8 * width) - 1)
-                    lengths[long] = words.astype(np.int64)
-                    begin[long] += width
-        yield Cells(buffer, begin, lengths, valid)
-        cursor = begin + lengths

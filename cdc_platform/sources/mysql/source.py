@@ -17,20 +17,22 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from types import MappingProxyType
 
 from cdc_platform.errors import Unavailable
 from cdc_platform.model.change import Captured, Followed
 from cdc_platform.model.position import Position, binlog_at, binlog_parts, format_position
-from cdc_platform.model.schema import TableName, TableSchema
+from cdc_platform.model.schema import Fingerprint, TableName, TableSchema
 from cdc_platform.sources.ahead import ahead
 from cdc_platform.sources.mysql import preflight
 from cdc_platform.sources.mysql.batches import Bounds
 from cdc_platform.sources.mysql.catalogue import Catalogue
 from cdc_platform.sources.mysql.connection import MySQLConnection, Session, connect, session
-from cdc_platform.sources.mysql.follow import Follower
+from cdc_platform.sources.mysql.follow import Follower, ServerTraits, alter_one_of
 from cdc_platform.sources.mysql.log import FILE_START, Stretch, begins_inside, prepare_dump, read_log
+from cdc_platform.sources.mysql.preflight import FULL
 from cdc_platform.sources.mysql.server import Head, Server, check_kept, describe, read_head, read_identity
 from cdc_platform.sources.mysql.snapshot import MySQLSnapshot, take_snapshot
 
@@ -46,11 +48,17 @@ class MySQLSource:
 
     `server_id` is what the server knows this reader by, which must differ from that of every other replica and allows
     one reading at a time; random ones from the upper half of the range unless given. `stretch_bytes` bounds what is
-    in memory at once.
+    in memory at once. `as_text` names columns that are taken as the server's own text, in snapshot and log alike: the
+    way for dates that no calendar has.
     """
 
     def __init__(
-        self, connection: MySQLConnection, server_id: int | None = None, *, stretch_bytes: int = STRETCH_BYTES
+        self,
+        connection: MySQLConnection,
+        server_id: int | None = None,
+        *,
+        stretch_bytes: int = STRETCH_BYTES,
+        as_text: Mapping[TableName, Collection[str]] = MappingProxyType({}),
     ) -> None:
         self._target = connection
         self._server_id = server_id
@@ -58,12 +66,21 @@ class MySQLSource:
         self._session: Session | None = None
         self._server: Server | None = None
         self._base: str | None = None
-        self._catalogue = Catalogue(self._opened)
+        self._as_text = as_text
+        self._catalogue = Catalogue(self._opened, as_text)
 
     def schemas(self, tables: Sequence[TableName]) -> Mapping[TableName, TableSchema]:
         """Current shape of each table; a missing one is a ConfigError that names near ones."""
         self._catalogue.forget(tables)
         return {name: table.schema for name, table in self._catalogue.tables(tables).items()}
+
+    def fingerprints(self, tables: Sequence[TableName]) -> Mapping[TableName, Fingerprint]:
+        """Empty ones for each table that is there: what becomes of a table is told by the statements in the log."""
+        return dict.fromkeys(self._catalogue.existing(tables), Fingerprint("", ""))
+
+    def rewritten_by(self, before: TableSchema, now: TableSchema) -> str | None:
+        """None: the statement that changed the table stands in the binlog, and was told from there."""
+        return None
 
     def prepare(self, tables: Sequence[TableName]) -> None:
         """Check settings, privileges and tables. Nothing is made at the server."""
@@ -74,6 +91,7 @@ class MySQLSource:
         found = self._catalogue.tables(tables).values()
         preflight.check_filters(head, found)
         preflight.check_tables(opened, self._catalogue, found)
+        preflight.check_images(opened, self._described(), self._catalogue, found)
         preflight.check_snapshot_privilege(opened, self._described())
         with closing(self._stretches(head.base, head.at)) as stretches:
             next(stretches, None)  # that the user may replicate is seen by trying
@@ -92,33 +110,40 @@ class MySQLSource:
 
     @contextmanager
     def snapshot(self, tables: Sequence[TableName]) -> Iterator[MySQLSnapshot]:
-        """A consistent read of the database on a connection of its own."""
+        """A consistent read of these tables on a connection of its own; none of them can be altered meanwhile."""
         with session(self._target) as opened:
-            yield take_snapshot(self._target, opened, self._described())
+            yield take_snapshot(
+                self._target,
+                opened,
+                self._described(),
+                tables,
+                self._as_text,
+                lambda since: self._altered(tables, since),
+            )
 
     def changes(self, followed: Mapping[TableName, Followed], start: Position, until: Position) -> Iterator[Captured]:
         """What the log says of the followed tables in [start, until); see `sources.source.Source`."""
-        with closing(self._changes(list(followed), start, until)) as stretches:
+        with closing(self._changes(followed, start, until)) as stretches:
             yield from ahead(stretches)
 
-    def _changes(self, tables: Sequence[TableName], start: Position, until: Position) -> Generator[Captured]:
+    def _changes(self, followed: Mapping[TableName, Followed], start: Position, until: Position) -> Generator[Captured]:
         base = self._base_name()
-        self._catalogue.forget(tables)
-        follower = Follower(set(tables), Bounds(base, start, until), self._catalogue)
+        self._catalogue.forget(followed)
+        follower = Follower.of(followed, Bounds(base, start, until), self._catalogue, self._traits())
         deadline = time.monotonic() + _CATCH_UP_SECONDS
         reached = start
         while reached < until:
             before = reached
             with closing(self._from_safe_place(base, reached)) as stretches:
                 for stretch in stretches:
-                    followed, last = follower.take(stretch), reached
+                    taken, last = follower.take(stretch), reached
                     # With no table left to follow, what else is in the log does not matter.
-                    reached = max(reached, min(Position(followed.upto), until)) if follower.tables else until
-                    stopped = followed.stop is not None and reached > last
-                    if followed.batches or followed.failures or stopped or reached == until:
-                        yield Captured(followed.batches, reached, followed.failures)
-                    if followed.stop:
-                        raise followed.stop
+                    reached = max(reached, min(Position(taken.upto), until)) if follower.tracks else until
+                    stopped = taken.stop is not None and reached > last
+                    if taken.entries or taken.failures or stopped or reached == until:
+                        yield Captured(taken.entries, reached, taken.failures)
+                    if taken.stop:
+                        raise taken.stop
                     if reached == until:
                         return
             if reached == before:
@@ -136,6 +161,21 @@ class MySQLSource:
         if self._session is not None:
             self._session.close()
             self._session = None
+
+    def _altered(self, tables: Sequence[TableName], since: int) -> bool:
+        """Whether a statement in the log from `since` on changed one of these tables as a whole."""
+        head, traits = self._head(), self._traits()
+        deadline = time.monotonic() + _CATCH_UP_SECONDS
+        while since < head.at:
+            before = since
+            with closing(self._stretches(head.base, since)) as stretches:
+                for stretch in stretches:
+                    if alter_one_of(tables, stretch, traits):
+                        return True
+                    since = max(since, stretch.upto)
+            if since == before:
+                _wait_for_log(deadline, self.format(Position(head.at)))
+        return False
 
     def _from_safe_place(self, base: str, start: Position) -> Generator[Stretch]:
         """The log from `start` on, with what precedes it in its transaction (or more)."""
@@ -159,6 +199,14 @@ class MySQLSource:
         with session(self._target) as opened:
             prepare_dump(opened, self._described().mariadb)
             yield from read_log(opened, self._server_id or _random_server_id(), base, start, self._stretch_bytes)
+
+    def _traits(self) -> ServerTraits:
+        values = self._opened().variables("lower_case_table_names", "binlog_row_image")
+        return ServerTraits(
+            folded=values.get("lower_case_table_names", "0") != "0",
+            partial=values.get("binlog_row_image", FULL).upper() != FULL,
+            mariadb=self._described().mariadb,
+        )
 
     def _opened(self) -> Session:
         """The session for questions; made anew when the server closed it."""

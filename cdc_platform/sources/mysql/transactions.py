@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -24,9 +25,11 @@ from cdc_platform.sources.mysql.binlog import (
     records,
 )
 
-_MARIADB_PREPARED = 0x40
+_MARIADB_GROUP, _MARIADB_DDL, _MARIADB_PREPARED, _MARIADB_XA = 0x02, 0x20, 0x40, 0xC0
+_MARIADB_ANNOUNCED = 0x02 | 0x08  # in the second flags: START ALTER, ROLLBACK ALTER
 _MYSQL_TIMED = 49  # bytes of a GTID event's body that reach to its commit time
 _MYSQL_CLOCK = 2
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME_MASK = np.uint64((1 << 55) - 1)  # the 56th bit says that another time follows
 
 
@@ -35,13 +38,15 @@ class Transactions:
     """Transactions in log order; the first one is that which was open when the stretch began.
 
     `firsts[i]` is the index of the event that begins transaction i + 1, `micros` the commit time in microseconds since
-    1970-01-01. `prepared` marks XA transactions, of which only a later statement says whether they take effect.
+    1970-01-01. `prepared` marks XA transactions, of which only a later statement says whether they take effect,
+    `moot` those that only announce an ALTER, or take one back that was announced (binlog_alter_two_phase).
     """
 
     firsts: Ints
     names: pl.Series
     micros: Ints
     prepared: Mask
+    moot: Mask
 
     def of(self, events: Ints) -> Ints:
         """The number of the transaction that each of these events is in."""
@@ -49,13 +54,23 @@ class Transactions:
 
     def last(self) -> Transactions:
         """What the next stretch carries on."""
-        return Transactions(self.firsts[:0], self.names[-1:], self.micros[-1:], self.prepared[-1:])
+        return Transactions(
+            self.firsts[:0], self.names[-1:], self.micros[-1:], self.prepared[-1:].copy(), self.moot[-1:]
+        )
+
+    def name(self, number: int) -> str | None:
+        name: str | None = self.names[number]
+        return name
+
+    def time(self, number: int) -> datetime:
+        return _EPOCH + timedelta(microseconds=int(self.micros[number]))
 
 
 def unknown() -> Transactions:
     """Before the first event."""
     none = np.empty(0, np.int64)
-    return Transactions(none, pl.Series([None], dtype=pl.String), np.zeros(1, np.int64), np.zeros(1, np.bool_))
+    no = np.zeros(1, np.bool_)
+    return Transactions(none, pl.Series([None], dtype=pl.String), np.zeros(1, np.int64), no.copy(), no.copy())
 
 
 def read_transactions(events: Events, at: Ints, base: str, open_one: Transactions) -> Transactions:
@@ -66,11 +81,14 @@ def read_transactions(events: Events, at: Ints, base: str, open_one: Transaction
     kinds = events.kinds[firsts]
     names = binlog_text(base, at[firsts])
     micros = events.seconds[firsts] * 1_000_000
-    prepared = np.zeros(len(firsts), np.bool_)
+    prepared, moot = np.zeros(len(firsts), np.bool_), np.zeros(len(firsts), np.bool_)
     mariadb, mysql = kinds == MARIADB_GTID, kinds == GTID
     if mariadb.any():
         names = names.scatter(np.flatnonzero(mariadb), _mariadb_names(events, firsts[mariadb]))
-        prepared[mariadb] = events.buffer[events.starts[firsts[mariadb]] + HEADER + 12] & _MARIADB_PREPARED != 0
+        flags = events.buffer[events.starts[firsts[mariadb]] + HEADER + 12]
+        prepared[mariadb] = flags & _MARIADB_PREPARED != 0
+        for place in np.flatnonzero(mariadb)[flags & _MARIADB_DDL != 0].tolist():
+            moot[place] = _announces_only(events.body(int(firsts[place])))
     if mysql.any():
         names = names.scatter(np.flatnonzero(mysql), _mysql_names(events, firsts[mysql]))
     timed = ~mariadb
@@ -81,7 +99,18 @@ def read_transactions(events: Events, at: Ints, base: str, open_one: Transaction
         pl.concat([open_one.names, names]),
         np.concatenate([open_one.micros, micros]),
         np.concatenate([open_one.prepared, prepared]),
+        np.concatenate([open_one.moot, moot]),
     )
+
+
+def _announces_only(body: bytes) -> bool:
+    """MariaDB's GTID of a DDL: behind the flags a group's id, an XA identifier, and more flags, where there are any."""
+    flags, place = body[12], 13
+    if flags & _MARIADB_GROUP:
+        place += 8
+    if flags & _MARIADB_XA and len(body) > place + 5:
+        place += 6 + body[place + 4] + body[place + 5]
+    return len(body) > place and body[place] & _MARIADB_ANNOUNCED != 0
 
 
 def _mariadb_names(events: Events, indices: Ints) -> pl.Series:
