@@ -18,7 +18,6 @@ from pyiceberg.types import StringType
 from cdc_platform.errors import NotUnderstood, SchemaConflict
 from cdc_platform.model.target import TargetField, TargetSchema
 from cdc_platform_tests.destinations.conftest import IcebergLake, layout
-from cdc_platform_tests.destinations.rows import at
 from cdc_platform_tests.destinations.iceberg_shapes import (
     AMOUNT,
     BEFORE,
@@ -38,6 +37,7 @@ from cdc_platform_tests.destinations.iceberg_shapes import (
     shape,
     without,
 )
+from cdc_platform_tests.destinations.rows import at
 from cdc_platform_tests.readers import duckdb_iceberg
 
 

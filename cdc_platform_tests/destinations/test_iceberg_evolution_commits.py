@@ -18,7 +18,6 @@ from cdc_platform.destinations.destination import Applied
 from cdc_platform.errors import NeedsPerson, SchemaConflict, Unavailable
 from cdc_platform.model.target import SOURCE_IDS, TargetField
 from cdc_platform_tests.destinations.conftest import IcebergLake
-from cdc_platform_tests.destinations.rows import at
 from cdc_platform_tests.destinations.iceberg_shapes import (
     BEFORE,
     FIELDS,
@@ -32,6 +31,7 @@ from cdc_platform_tests.destinations.iceberg_shapes import (
     seen,
     shape,
 )
+from cdc_platform_tests.destinations.rows import at
 
 
 @pytest.fixture

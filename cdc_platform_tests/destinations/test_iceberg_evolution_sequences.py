@@ -21,8 +21,8 @@ import pytest
 from cdc_platform.model.projection import polars_type
 from cdc_platform.model.target import TargetField, TargetSchema
 from cdc_platform_tests.destinations.conftest import IcebergLake, layout
-from cdc_platform_tests.destinations.rows import at
 from cdc_platform_tests.destinations.iceberg_shapes import CDC
+from cdc_platform_tests.destinations.rows import at
 from cdc_platform_tests.readers import duckdb_iceberg
 
 POOL: Final = ("a", "b", "c", "d", "ü x", "E/f")

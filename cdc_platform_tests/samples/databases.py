@@ -28,6 +28,11 @@ _DATABASE = re.compile(r"\s*(DROP|CREATE) (SCHEMA|DATABASE)\b|\s*USE\b", re.IGNO
 _ITS_NAME = re.compile(r"\bsakila\.")
 _ITS_SCHEMA = re.compile(r'"(?:chinook|steelwheels)"\.')
 _DOUBLE = re.compile(r"(?<=\" )DOUBLE\b")
+# Its scripts quote by the standard, and fill tables in the order of their names.
+_AS_HSQLDB = {
+    "postgres": ("set session_replication_role = replica",),
+    "mysql": ("set sql_mode = 'ansi_quotes,no_backslash_escapes'", "set foreign_key_checks = 0"),
+}
 _ESCAPED = re.compile(r"\\u([0-9a-f]{4})")
 _COPY = re.compile(r"^(COPY .*? FROM stdin;)\n(.*?)^\\\.$", re.MULTILINE | re.DOTALL)
 
@@ -50,7 +55,7 @@ class Sample:
         content = (FOLDER / name).read_bytes()
         text = (gzip.decompress(content) if name.endswith(".gz") else content).decode()
         if name.startswith("hsqldb"):
-            mode = ["set sql_mode = 'ansi_quotes,no_backslash_escapes'"] if self.system == "mysql" else []
+            mode = _AS_HSQLDB[self.system]
             return ((statement, None) for statement in chain(mode, _standard_sql(text)))
         if self.system == "postgres":
             return _with_copies(text)
@@ -71,7 +76,7 @@ SAMPLES = (
 def _standard_sql(script: str) -> Iterator[str]:
     """Tables and rows of an HSQLDB script: standard SQL, a statement a line, once its own words are taken out."""
     for line in script.splitlines():
-        if line.startswith(("CREATE MEMORY TABLE", "CREATE UNIQUE INDEX", "ALTER TABLE", "INSERT INTO")):
+        if line.startswith(("CREATE MEMORY TABLE", "CREATE UNIQUE INDEX", "ALTER TABLE", 'INSERT INTO "')):
             statement = _ITS_SCHEMA.sub("", line).replace("CREATE MEMORY TABLE", "CREATE TABLE", 1)
             yield _ESCAPED.sub(lambda code: chr(int(code[1], 16)), _DOUBLE.sub("DOUBLE PRECISION", statement))
 

@@ -65,7 +65,7 @@ class PostgresOrigin:
             for (name,) in self._query(
                 "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped "
                 "order by attnum",
-                table,
+                _postgres_name(table),
             )
         ]
 
@@ -79,13 +79,13 @@ class PostgresOrigin:
                 "cross join lateral unnest(i.indkey::int2[]) with ordinality as k(number, place) "
                 "join pg_attribute a on a.attrelid = c.oid and a.attnum = k.number "
                 "where c.oid = %s::regclass order by k.place",
-                table,
+                _postgres_name(table),
             )
         ]
 
     def rows(self, table: str, columns: Sequence[str], types: Mapping[str, str]) -> list[Row]:
         chosen = ", ".join(_postgres_text(_quoted(column), types[column]) for column in columns)
-        name = ".".join(map(_quoted, table.split(".")))
+        name = _postgres_name(table)
         with self._session("eyes").cursor() as cursor:
             ((kind,),) = self._query("select relkind from pg_class where oid = %s::regclass", name)
             # A plain table's rows are its own, not those of tables that inherit from it.
@@ -120,6 +120,10 @@ def _postgres_text(column: str, lake_type: str) -> str:
         case "FLOAT" | "DOUBLE":
             return f"{column}::float8"
     return column
+
+
+def _postgres_name(table: str) -> str:
+    return ".".join(map(_quoted, table.split(".")))
 
 
 def _quoted(name: str) -> str:
@@ -189,7 +193,9 @@ class MySQLOrigin:
 
     def close(self) -> None:
         """Nothing stays behind, not even what a scenario that broke off had prepared."""
-        prepared = [name for *_, name in self._query("xa recover") if self.state.database in name]
+        found = [name for *_, name in self._query("xa recover")]
+        texts = [name.decode() if isinstance(name, bytes) else str(name) for name in found]
+        prepared = [name for name in texts if self.state.database in name]
         for name, session in self._sessions.items():
             if name != "eyes":
                 with suppress(pymysql.err.Error):

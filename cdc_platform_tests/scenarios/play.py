@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 from cdc_platform.engine.capture import capture
@@ -28,13 +29,13 @@ class Player:
         self.files = world.home.parent
         self._seen: dict[str, int] = {}
         self._tables: list[str] = []
+        self._timers: list[Timer] = []
 
     def play(self) -> None:
         for step in self.scenario.steps:
             match step:
                 case Sql():
-                    for statement in step.statements:
-                        self.origin.run(step.session, self._filled(statement))
+                    self._sql(step)
                 case File():
                     Path(self.files / step.name).write_text(step.text)
                 case Config():
@@ -46,6 +47,19 @@ class Player:
                     self._capture()
                 case Run():
                     self._run(step)
+
+    def _sql(self, step: Sql) -> None:
+        statements = [self._filled(statement) for statement in step.statements]
+        if step.delay is None:
+            self._execute(step.session, statements)
+        else:
+            timer = Timer(step.delay, self._execute, (step.session, statements))
+            timer.start()
+            self._timers.append(timer)
+
+    def _execute(self, session: str, statements: Sequence[str]) -> None:
+        for statement in statements:
+            self.origin.run(session, statement)
 
     def _filled(self, statement: str) -> str:
         """Names that are known only now: the folder of files, and the database's own name."""
@@ -59,6 +73,8 @@ class Player:
         pipelines.write()
         before = {target.pipeline: target.lake.everything() for target in self._named(step.nothing_written)}
         results = {result.pipeline: result for result in pipelines.world.run_all()}
+        while self._timers:
+            self._timers.pop().join()
         stopped = {target.pipeline for stop in step.stops for target in self._stopped(stop, results)}
         going = [target for target in pipelines.targets if target.pipeline not in stopped]
         for target in going:

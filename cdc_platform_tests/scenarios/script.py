@@ -7,6 +7,7 @@
     -- read: primary_key: [id]                the same for the source's table
     create table ...;                         SQL goes to the server as it is, statement by statement
     -- session b: ... ;                       from here on by another connection; `-- session a:` goes back
+    -- session b after 2 s: ... ;             the same, while the scenario goes on; the next run waits for it at its end
     -- file: rows.csv                         the indented comment lines below are a file; SQL names it $folder/rows.csv
     -- keep: 60000 rows                       said by large scenarios: events are counted, not printed
     -- capture                                only the first half of a run: changes into the change log
@@ -36,6 +37,7 @@ import yaml
 _WORDS = r"(requires|table|config|read|session|file|keep|capture|run|expect)\b"
 _DIRECTIVE = re.compile(rf"-- {_WORDS}(.*)")
 _CONTINUATION = re.compile(r"--(?:  +(.*))?")
+_SESSION = re.compile(r"(\w+)(?: after (\d+) s)?")
 _STOP = re.compile(r"stop (\d+)([^:]*): *(.+)")
 _TOKEN = re.compile(
     r"""(?P<end>;)|[^;'"`$/-]+|'(?:[^'\\]|\\.|'')*'|"(?:[^"]|"")*"|`[^`]*`|--[^\n]*|/\*.*?\*/"""
@@ -50,6 +52,7 @@ class Sql:
 
     session: str
     statements: tuple[str, ...]
+    delay: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,7 @@ class _Parser:
     def __init__(self, scenario: Scenario, lines: list[str]) -> None:
         self.scenario, self.lines = scenario, lines
         self.at, self.session = 0, "a"
+        self.delay: float | None = None
         self.sql: list[str] = []
 
     def parse(self) -> Scenario:
@@ -146,7 +150,7 @@ class _Parser:
 
     def _flush(self) -> None:
         if statements := split("\n".join(self.sql)):
-            self.scenario.steps.append(Sql(self.session, statements))
+            self.scenario.steps.append(Sql(self.session, statements, self.delay))
         self.sql = []
 
     def _directive(self, word: str, rest: str) -> None:
@@ -162,7 +166,11 @@ class _Parser:
             case "read":
                 steps.append(Config({}, yaml.safe_load(rest)))
             case "session":
-                self.session, _, statement = rest.partition(":")
+                words, _, statement = rest.partition(":")
+                match = _SESSION.fullmatch(words)
+                if match is None:
+                    raise ValueError(f"'{words}' names no session")
+                self.session, self.delay = match[1], float(match[2]) if match[2] else None
                 self.sql.append(statement)
             case "file":
                 steps.append(File(rest, "\n".join(self._continuation()) + "\n"))

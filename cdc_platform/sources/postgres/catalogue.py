@@ -33,7 +33,8 @@ select n.nspname, c.relname, c.oid::bigint, c.relkind, c.relpersistence, c.relre
 from unnest(%(schemas)s::text[], %(names)s::text[]) as wanted (nspname, relname)
 join pg_namespace n on n.nspname = wanted.nspname
 join pg_class c on c.relnamespace = n.oid and c.relname = wanted.relname
-left join pg_index i on i.indrelid = c.oid and i.indisprimary
+left join pg_index i on i.indrelid = c.oid and case c.relreplident when 'i' then i.indisreplident
+     when 'n' then false else i.indisprimary and i.indimmediate end
 left join {published} p on p.schemaname = n.nspname and p.tablename = c.relname
 left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
 order by c.oid, a.attnum
@@ -66,14 +67,15 @@ where c.kind <> 'd'
 """
 
 _TABLES = """
-select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+select n.nspname, c.relname, c.oid::bigint from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where c.relkind in ('r', 'p') and n.nspname <> 'information_schema' and n.nspname !~ '^pg_'
 """
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogueTable:
-    """A table as the catalogue has it now. `schema` holds the columns that are sent.
+    """A table as the catalogue has it now. `schema` holds the columns that are sent. Its key is the replica identity's:
+    the columns of the index, else those of a primary key that is checked at once.
 
     `texts` are the numbers of those that are read as text; `left_out` names generated columns that are not sent.
     `kind` is `r` (plain) or `p` (partitioned), `identity` the replica identity: d(efault), f(ull), i(ndex), n(othing).
@@ -94,9 +96,16 @@ class CatalogueTable:
 
 
 def read_tables(
-    session: Session, tables: Sequence[TableName], publication: str, as_text: AsText = NO_TEXT
+    session: Session,
+    tables: Sequence[TableName],
+    publication: str,
+    as_text: AsText = NO_TEXT,
+    oids: Mapping[TableName, int] | None = None,
 ) -> dict[TableName, CatalogueTable]:
-    """Each of `tables`; one that is missing or is no table is a ConfigError that names near ones."""
+    """Each of `tables`; one that is missing or is no table is a ConfigError that names near ones.
+
+    `oids` are those of tables seen before: of one that was renamed the new name is told.
+    """
     version = session.server_version
     statement = _COLUMNS.format(
         published=_PUBLISHED if version >= 150000 else _ALL_PUBLISHED,
@@ -111,7 +120,7 @@ def read_tables(
         found.setdefault(TableName(row[0], row[1]), []).append(row)
     for table in tables:
         if table not in found:
-            raise ConfigError(_missing(session, table))
+            raise ConfigError(_missing(session, table, (oids or {}).get(table)))
         kind = found[table][0][3]
         if kind not in ("r", "p"):
             raise ConfigError(f"{table} is {_KINDS.get(kind, 'no table')}; only tables can be followed")
@@ -180,11 +189,18 @@ def _check_as_text(table: TableName, as_text: Collection[str], known: Collection
             raise ConfigError(f"source.tables[].as_text: {table} has no column '{name}'{hint}")
 
 
-def _missing(session: Session, table: TableName) -> str:
+def _missing(session: Session, table: TableName, oid: int | None) -> str:
     with session.cursor() as cursor:
         cursor.execute(_TABLES)
-        known = [TableName(*row) for row in cursor.fetchall()]
+        known = {TableName(*row[:2]): row[2] for row in cursor.fetchall()}
+    now = next((other for other, number in known.items() if number == oid), None)
+    if now is not None:
+        return renamed(table, now)
     near = [str(other) for other in known if other.name == table.name]
     near = near or difflib.get_close_matches(str(table), map(str, known), 3, 0.75)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     return f"there is no table {table} in database '{session.info.dbname}'{hint}"
+
+
+def renamed(table: TableName, now: TableName) -> str:
+    return f"{table} was renamed to {now}; rename it back, or let its pipeline follow {now} and begin anew"

@@ -13,6 +13,7 @@ from cdc_platform.errors import NeedsPerson, NotUnderstood
 from cdc_platform.model.schema import TableName
 from cdc_platform.sources.postgres.catalogue import CatalogueTable, Session
 from cdc_platform.sources.postgres.connection import identifier
+from cdc_platform.sources.postgres.partitions import foreign_partition, foreign_partitions
 
 _OLDEST = 140000
 
@@ -79,6 +80,8 @@ def check_tables(session: Session, tables: Mapping[TableName, CatalogueTable]) -
         if session.server_version >= 180000:
             _check_generated(table, shape)
         _check_table(session.info.user, table, shape, *row)
+        for partition in foreign_partitions(session, shape):
+            raise NeedsPerson(foreign_partition(table, partition))
 
 
 def _check_generated(table: TableName, shape: CatalogueTable) -> None:
