@@ -155,3 +155,23 @@ def test_what_is_left_out_is_known(database: Database) -> None:
     source.prepare([A])
     shape = read_tables(database.session, [A], database.slot)[A]
     assert shape.left_out == (() if version(database) >= LOGS_GENERATED else ("twice",))
+
+
+def test_an_index_of_a_column_that_is_not_logged_is_no_replica_identity(database: Database) -> None:
+    database.run(f"create table a ({COLUMNS}); create unique index codes on a (twice)")
+    database.run("alter table a alter twice set not null; alter table a replica identity using index codes")
+    database.run(f"create table b (id int primary key); create publication {database.slot} for table b")
+    why = "generated column 'twice' that is not logged" if version(database) >= LOGS_GENERATED else "replica identity"
+    with pytest.raises(NeedsPerson, match=why):
+        database.source().prepare([A])
+    database.run("insert into a (id) values (1); update a set name = 'y'; delete from a")
+
+
+def test_an_index_of_a_logged_generated_column_is_one(database: Database) -> None:
+    if version(database) < LOGS_GENERATED:
+        pytest.skip("generated columns are logged since Postgres 18")
+    database.run(f"create table a ({COLUMNS}); create unique index codes on a (twice)")
+    database.run("alter table a alter twice set not null; alter table a replica identity using index codes")
+    assert database.source().schemas([A])[A].primary_key == ("twice",)
+    snapshot, streamed = both(database, "insert into a (id) values (2); update a set id = 3")
+    assert snapshot == streamed[-1:]
