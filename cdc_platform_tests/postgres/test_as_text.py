@@ -125,3 +125,20 @@ def test_a_column_that_the_table_has_not_is_an_error_of_configuration(typed: Dat
         far.prepare([A])
     (failure,) = [c.failures[A] for c in far.changes(followed, start, far.head()) if c.failures]
     assert isinstance(failure, ConfigError)
+
+
+def test_a_column_that_is_renamed_stays_text(typed: Database) -> None:
+    """The rows logged under its old name too: a column is known by its number."""
+    source = prepared(typed, ["date"], as_text=["c0"])
+    start = source.head()
+    followed = {A: Followed(source.schemas([A])[A], start)}
+    typed.run("insert into a (c0) values ('infinity')")
+    typed.run("alter table a rename c0 to valid_until")
+    typed.run("insert into a (valid_until) values ('-infinity')")
+    with pytest.raises(ConfigError, match=r"as_text: public\.a has no column .c0."):
+        source.schemas([A])
+    again = source_with(typed, ["valid_until"])
+    captured = list(again.changes(followed, start, again.head()))
+    assert not any(c.failures for c in captured)
+    images = [(b.schema.columns[1].name, b.frame["after"].struct[1].to_list()) for c in captured for b in c.batches]
+    assert images == [("c0", ["infinity"]), ("valid_until", ["-infinity"])]

@@ -181,6 +181,20 @@ def test_settings_of_the_database_and_the_role_do_not_reach_values(database: Dat
         database.run(f"drop role {role}")
 
 
+def test_settings_that_come_after_the_login_do_not_reach_values(database: Database) -> None:
+    """From a login trigger here; a pooler that drops what a session is begun with has the same effect."""
+    if database.session.server_version < 170000:
+        pytest.skip("login triggers are there since Postgres 17")
+    source = prepared(database, ["interval", "timestamptz[]"])
+    database.run("create function unsettle() returns event_trigger language plpgsql as $$ begin"
+                 " perform set_config('intervalstyle', 'iso_8601', false), set_config('timezone', 'Asia/Tokyo', false);"
+                 " end $$; create event trigger unsettle on login execute function unsettle();"
+                 " alter event trigger unsettle enable always")  # fmt: skip
+    row = ("1 mon 2 days 03:04:05", '{"2020-12-31 12:00:00+00"}')
+    for rows in both_paths(database, source, [row]):
+        assert rows.row(0) == row
+
+
 def test_a_database_of_another_encoding(database: Database) -> None:
     name = f"{database.state.database}_latin1"
     database.run(f"create database {name} encoding 'LATIN1' locale 'C' template template0")

@@ -12,7 +12,7 @@ import pytest
 from deltalake import DeltaTable
 
 from cdc_platform.config.settings import PACKAGE
-from cdc_platform.model.projection import Format, projection
+from cdc_platform.model.projection import Format, first_target
 from cdc_platform.model.schema import Column, TableName, TableSchema
 from cdc_platform.model.target import TargetSchema
 from cdc_platform_tests.destinations.conftest import DeltaLake, IcebergLake
@@ -62,9 +62,12 @@ def test_every_line_has_a_case_and_every_case_a_line() -> None:
 
 def target(arrow: Sequence[str], of: Format) -> TargetSchema:
     """What a table of these columns, named by their types, is at the destination."""
-    columns = [Column("id", pa.int64(), False, "bigint"), *(Column(kind, ARROW[kind], True, "") for kind in arrow)]
+    columns = [
+        Column("id", pa.int64(), False, "bigint", 1),
+        *(Column(kind, ARROW[kind], True, "", number) for number, kind in enumerate(arrow, 2)),
+    ]
     table = TableSchema(TableName("public", "a"), tuple(columns), ("id",))
-    return projection(table, {}, of, "postgres", ("id",)).target
+    return first_target(table, {}, of, "postgres", ("id",))
 
 
 @pytest.fixture(scope="module")

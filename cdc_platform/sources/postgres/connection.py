@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -124,9 +124,16 @@ class PostgresConnection:
             return psycopg2.connect(self.dsn(), connection_factory=factory, async_=True)
 
     def arrow(self) -> adbc_driver_postgresql.dbapi.Connection:
-        """An autocommit session that gives results as Arrow record batches."""
+        """An autocommit session that gives results as Arrow record batches.
+
+        Values are read here, so the settings are made once more: a pooler may have dropped those that the session was
+        begun with, a login trigger may have changed them.
+        """
         with self.errors():
-            return adbc_driver_postgresql.dbapi.connect(self.dsn(), autocommit=True)
+            connection = adbc_driver_postgresql.dbapi.connect(self.dsn(), autocommit=True)
+            with closing(connection.cursor()) as cursor:
+                cursor.execute(f"select {', '.join(map(_set_config, _SETTINGS.items()))}")
+            return connection
 
     @contextmanager
     def errors(self, doing: str = "") -> Iterator[None]:
@@ -208,6 +215,10 @@ def read_ahead(cursor: adbc_driver_postgresql.dbapi.Cursor) -> Generator[pa.Reco
 def identifier(name: str) -> str:
     """A name as SQL reads it, whatever characters it has."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def _set_config(setting: tuple[str, str]) -> str:
+    return f"pg_catalog.set_config({literal(setting[0])}, {literal(setting[1])}, false)"
 
 
 def literal(text: str) -> str:
