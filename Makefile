@@ -1,6 +1,6 @@
 # Everything starts here; `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test check format bench clean
+.PHONY: help setup demo dev test test-mysql test-large check format bench clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(shell $(p) -c 'import sys; print(sys.executable) if (3, 11) <= sys.version_info[:2] <= (3, 13) else None' 2>/dev/null)))
@@ -12,7 +12,7 @@ endif
 BIN := .venv/bin
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/.locked ## make .venv with the locked dependencies and the cdc command
 
@@ -31,6 +31,12 @@ dev: setup ## the servers and the Dagster UI with its sensors on
 
 test: setup ## the whole test suite
 	$(BIN)/pytest
+
+test-mysql: setup ## the tests of MySQL sources on a real MySQL 9.7 (fetched once, 60 MB) instead of MariaDB
+	$(BIN)/python -m cdc_platform_tests.real_mysql
+
+test-large: setup ## the scenarios of one large transaction with two million rows
+	CDC_TESTS_LARGE_ROWS=2000000 $(BIN)/pytest cdc_platform_tests/scenarios -k large_transaction
 
 check: setup ## lint, format, types, layers, definitions
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """Real servers for every test that asks for one: started once a session, gone with it, whatever happens.
 
     servers                           both, in a CDC_HOME of the session's own
-    postgres, mysql                   the address and login of each
+    postgres, postgres15, mysql       the address and login of each
     postgres_database, mysql_database a new, empty database for one test; its slots are dropped with it
     empty_world, world                the shipped pipelines on such databases, empty or with a small demo
 
@@ -10,6 +10,7 @@ Area-specific fixtures belong in the area's own conftest.
 
 from __future__ import annotations
 
+import os
 import secrets
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import psycopg2
 import pymysql
@@ -27,9 +29,13 @@ from filelock import FileLock
 from psycopg2 import errors, sql
 
 from cdc_platform.config.settings import PACKAGE, Settings
+from cdc_platform.errors import Unavailable
 from cdc_platform.mock_data.seed import seed
-from cdc_platform.servers.embedded import silent, up
+from cdc_platform.servers.embedded import running, silent, up
 from cdc_platform.servers.mariadb import MariaDB
+from cdc_platform.servers.mysql import MySQL
+from cdc_platform.servers.postgres15 import Postgres15
+from cdc_platform.servers.server import Progress
 from cdc_platform.servers.state import ServerState
 from cdc_platform_tests.world import SMALL, World, address
 
@@ -49,6 +55,9 @@ finally:
 """
 
 
+PackagedServer = MariaDB | MySQL | Postgres15
+
+
 @dataclass(frozen=True, slots=True)
 class Servers:
     """Both servers, and the settings whose CDC_HOME they live in."""
@@ -66,22 +75,30 @@ def temporary_home(prefix: str = "cdc-tests-") -> Iterator[Settings]:
         [sys.executable, "-c", _GUARD, str(home)], stdin=subprocess.PIPE, cwd=PACKAGE.parent, start_new_session=True
     )
     try:
-        share_mariadb(home)
+        if refused := share_software(MariaDB(home / "servers" / "mysql"), home):
+            raise refused
         yield Settings(home, PACKAGE / "pipelines")
     finally:
         guard.communicate(timeout=120)
 
 
-def share_mariadb(home: Path) -> None:
-    """Let `home` use the packages unpacked in the project's own CDC_HOME: one download for all tests."""
+def share_software(server: PackagedServer, home: Path, progress: Progress = silent) -> Unavailable | None:
+    """Let `home` use the packages unpacked in the project's own CDC_HOME: one download for all tests.
+
+    Gives back why there are none.
+    """
     shared = PACKAGE.parent / ".cdc" / "servers"
     shared.mkdir(parents=True, exist_ok=True)
     with FileLock(shared / "servers.lock"):
-        server = MariaDB(shared / "mysql")
-        server.software(silent)
+        common = replace(server, folder=shared / server.name)
+        try:
+            common.software(progress)
+        except Unavailable as error:
+            return error
     (home / "servers").mkdir(exist_ok=True)
-    if server.tree.exists():
-        (home / "servers" / server.tree.name).symlink_to(server.tree)
+    if common.tree.exists():
+        (home / "servers" / common.tree.name).symlink_to(common.tree)
+    return None
 
 
 @pytest.fixture(scope="session")
@@ -97,12 +114,45 @@ def postgres(servers: Servers) -> ServerState:
 
 
 @pytest.fixture(scope="session")
-def mysql(servers: Servers) -> ServerState:
+def mysql(request: pytest.FixtureRequest) -> ServerState:
+    """The embedded MariaDB, or the server of CDC_TESTS_MYSQL=mysql://user:password@host:port/database."""
+    if url := os.environ.get("CDC_TESTS_MYSQL"):
+        parts = urlsplit(url)
+        return ServerState(
+            "mysql", parts.hostname or "", parts.port or 3306, parts.path.strip("/"),
+            unquote(parts.username or ""), unquote(parts.password or ""),
+        )  # fmt: skip
+    servers: Servers = request.getfixturevalue("servers")
     return servers.mysql
+
+
+@pytest.fixture(scope="session")
+def postgres15() -> Iterator[ServerState]:
+    """The oldest release that is tested; tests that need it are skipped where its packages cannot be had."""
+    with temporary_home() as settings:
+        server = Postgres15(settings.home / "servers" / "postgres")
+        refused = share_software(server, settings.home)
+        if refused:
+            pytest.skip(f"no {server.title}: {refused}")
+        with running(server, settings) as state:
+            yield state
 
 
 @pytest.fixture
 def postgres_database(postgres: ServerState) -> Iterator[ServerState]:
+    with new_postgres_database(postgres) as state:
+        yield state
+
+
+@pytest.fixture
+def postgres15_database(postgres15: ServerState) -> Iterator[ServerState]:
+    with new_postgres_database(postgres15) as state:
+        yield state
+
+
+@contextmanager
+def new_postgres_database(postgres: ServerState) -> Iterator[ServerState]:
+    """An empty database; it and its slots are dropped at the end."""
     database = f"test_{secrets.token_hex(6)}"
     with closing(psycopg2.connect(postgres.dsn())) as connection:
         connection.autocommit = True
@@ -111,11 +161,11 @@ def postgres_database(postgres: ServerState) -> Iterator[ServerState]:
             try:
                 yield replace(postgres, database=database)
             finally:
-                _drop_slots(cursor, database)
+                drop_slots(cursor, database)
                 cursor.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(database)))
 
 
-def _drop_slots(cursor: psycopg2.extensions.cursor, database: str) -> None:
+def drop_slots(cursor: psycopg2.extensions.cursor, database: str) -> None:
     """Drop the database's slots, ending whoever still reads from them."""
     deadline = time.monotonic() + 10
     while True:

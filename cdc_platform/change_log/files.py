@@ -6,17 +6,16 @@ Delta's own writer encodes in one thread, and takes twice the time for a log's w
 from __future__ import annotations
 
 import json
-import os
-import time
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
-from deltalake.transaction import AddAction, RemoveAction
 
+from cdc_platform.delta_commit import now, sync
 from cdc_platform.errors import SchemaConflict
 
 
@@ -24,7 +23,7 @@ from cdc_platform.errors import SchemaConflict
 class Written:
     """The actions that make the files part of a table, and the memory that their rows take."""
 
-    actions: list[AddAction | RemoveAction]
+    actions: list[dict[str, Any]]
     memory: int
 
 
@@ -40,8 +39,8 @@ def write_files(folder: Path, frames: Iterable[pl.DataFrame], schema: pa.Schema)
 
     The files count only once a commit names them. After an error, also one that `frames` raises, none is left.
     """
-    types = _polars_schema(schema)
-    written: list[AddAction | RemoveAction] = []
+    types = polars_schema(schema)
+    written: list[dict[str, Any]] = []
     memory = 0.0
     file = folder / "none"
     try:
@@ -52,7 +51,7 @@ def write_files(folder: Path, frames: Iterable[pl.DataFrame], schema: pa.Schema)
         if written:
             sync(folder)
     except BaseException:
-        for name in (file.name, *(action.path for action in written)):
+        for name in (file.name, *(action["add"]["path"] for action in written)):
             (folder / name).unlink(missing_ok=True)
         raise
     return Written(written, int(memory))
@@ -70,16 +69,7 @@ def gathered(frames: Iterable[pl.DataFrame], rows: int, size: int) -> Iterator[p
         yield pl.concat(held)
 
 
-def sync(path: Path) -> None:
-    """Have the system put a file, or a folder's names, on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _write(file: Path, frame: pl.DataFrame, types: pl.Schema) -> AddAction:
+def _write(file: Path, frame: pl.DataFrame, types: pl.Schema) -> dict[str, Any]:
     if frame.schema != types:
         raise SchemaConflict(f"rows for the change log at {file.parent} are not of its shape: {frame.schema}")
     frame.write_parquet(file, compression="zstd", compression_level=1, row_group_size=_ROW_GROUP_ROWS)
@@ -91,10 +81,20 @@ def _write(file: Path, frame: pl.DataFrame, types: pl.Schema) -> AddAction:
         "maxValues": {"_at": at.max()},
         "nullCount": {"_at": 0},
     }
-    return AddAction(file.name, file.stat().st_size, {}, int(time.time() * 1000), True, json.dumps(stats))
+    return {
+        "add": {
+            "path": file.name,
+            "partitionValues": {},
+            "size": file.stat().st_size,
+            "modificationTime": now(),
+            "dataChange": True,
+            "stats": json.dumps(stats),
+        }
+    }
 
 
-def _polars_schema(schema: pa.Schema) -> pl.Schema:
+def polars_schema(schema: pa.Schema) -> pl.Schema:
+    """The Polars schema that rows of this Arrow schema have."""
     frame = pl.from_arrow(schema.empty_table())
     assert isinstance(frame, pl.DataFrame)
     return frame.schema

@@ -1,6 +1,7 @@
 """A change log: the Delta table that keeps every event of one source table, in log order.
 
     capture ── append(events, upto) ──> one commit: Parquet files + app transactions {cdc.at, cdc.ordinal}
+            ── evolve(schema, upto) ──> one commit: the shape that holds from there on
     capture <── position() ────────────────────────────────────────────┘   (read back, survives checkpoints)
     apply   <── read(after=version) ── the files of the commits behind that version
 
@@ -10,6 +11,7 @@ source is told to forget only what `position`, read anew, covers. A commit whose
 reading. Only one writer may append (the engine holds the source's lock); a commit by anybody else in between makes
 ours fail instead of being rebased, because its events may be the same as ours.
 
+Each commit's events have one shape (shapes.py), the log's own at that commit: so the shape, too, is that of `position`.
 A log without `position` holds nothing that counts: its snapshot was never committed.
 """
 
@@ -18,26 +20,42 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, Transaction
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake import DeltaTable
+from deltalake import Schema as DeltaSchema
+from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from cdc_platform.change_log.files import sync, write_files
+from cdc_platform.change_log.files import polars_schema, write_files
+from cdc_platform.change_log.shapes import (
+    SchemaVersion,
+    first_version,
+    from_json,
+    images_type,
+    laid_out,
+    next_version,
+    to_json,
+)
+from cdc_platform.change_log.slices import Slice
+from cdc_platform.delta_commit import LOG, commit_info, now, put
 from cdc_platform.errors import ConfigError, NeedsPerson, Unavailable
 from cdc_platform.model.event import Origin, log_schema
 from cdc_platform.model.position import Position, format_position
-from cdc_platform.model.schema import Column, TableName, TableSchema
+from cdc_platform.model.schema import Fingerprint, TableName, TableSchema
 
-_AT, _ORDINAL, _EVENTS = "cdc.at", "cdc.ordinal", "cdc.events"
-_ORIGIN, _TABLE = "cdc.origin", "cdc.table"
-_BATCH_ROWS, _BATCH_BYTES = 131_072, 128 << 20
+# App transactions: the position; the last commit that a reader has to look at; the last one that says that rows may
+# have changed unlogged, and the last one that compared them.
+_AT, _ORDINAL, _EVENTS, _UNLOGGED, _COMPARED = "cdc.at", "cdc.ordinal", "cdc.events", "cdc.unlogged", "cdc.compared"
+_ORIGIN, _SHAPES, _BINLOG_BASE = "cdc.origin", "cdc.schemas", "cdc.binlog_base"
+_FINGERPRINT = "cdc.fingerprint"
+NO_FINGERPRINT = Fingerprint()
+_CHECKPOINT_COMMITS = 100
 _MEANWHILE = "somebody else wrote meanwhile to the change log at"
 _PROPERTIES = {
     "delta.appendOnly": "true",
@@ -46,41 +64,6 @@ _PROPERTIES = {
     # Nobody searches a log by the cells of its rows; gathering their statistics costs more than writing them.
     "delta.dataSkippingStatsColumns": "_at",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """Consecutive commits of a log, to be applied as one: `version` is the last of them, `memory` what the events take
-    in memory, in bytes."""
-
-    version: int
-    files: tuple[Path, ...]
-    rows: int
-    memory: int
-    snapshot: bool
-
-    def frames(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
-        """The events in batches of bounded memory; within a file in log order, files in commit order."""
-        batch_rows = max(1, min(_BATCH_ROWS, self.rows * _BATCH_BYTES // max(1, self.memory)))
-        for file in self.files:
-            with pq.ParquetFile(file) as parquet:
-                for batch in parquet.iter_batches(batch_size=batch_rows, columns=columns):
-                    frame = pl.from_arrow(batch)
-                    assert isinstance(frame, pl.DataFrame)
-                    yield frame
-
-    def followed_by(self, later: Slice) -> Slice:
-        """Both as one; a snapshot follows nothing."""
-        return Slice(
-            later.version,
-            (*self.files, *later.files),
-            self.rows + later.rows,
-            self.memory + later.memory,
-            later.snapshot,
-        )
-
-
-_EMPTY = Slice(-1, (), 0, 0, snapshot=False)
 
 
 class ChangeLog:
@@ -115,52 +98,61 @@ class ChangeLog:
 
     def origin(self) -> Origin:
         """Where the events come from, as recorded at creation."""
-        stored = json.loads(self._required().metadata().configuration[_ORIGIN])
+        stored = json.loads(self._configuration()[_ORIGIN])
         return Origin(**{**stored, "table": TableName(**stored["table"])})
 
-    def schema(self) -> TableSchema:
-        """The source table's shape that the log's row images have."""
+    def shapes(self) -> tuple[SchemaVersion, ...]:
+        """Every shape that the table has had, in order."""
         table = self._required()
-        stored = json.loads(table.metadata().configuration[_TABLE])
-        images = pa.schema(table.schema().to_arrow()).field("after").type
-        columns = tuple(
-            Column(name, field.type, nullable, source_type, source_id)
-            for field, (name, nullable, source_type, source_id) in zip(images, stored["columns"], strict=True)
-        )
-        return TableSchema(TableName(**stored["table"]), columns, tuple(stored["primary_key"]))
+        return _shapes(table.metadata().configuration[_SHAPES], table.schema().to_json())
+
+    def schema(self) -> TableSchema:
+        """The source table's shape at `position`."""
+        return self.shapes()[-1].schema
+
+    def unlogged(self) -> str | None:
+        """Why rows may have changed at the source without events (in words), if they have not been compared since."""
+        table = self._required()
+        marked = table.transaction_version(_UNLOGGED)
+        if marked is None or marked <= (table.transaction_version(_COMPARED) or 0):
+            return None
+        return str(self._actions(marked)["commitInfo"][0]["cdc.reason"])
+
+    def fingerprint(self) -> Fingerprint:
+        """The source table's when its rows were last read whole."""
+        return Fingerprint(**json.loads(self._configuration()[_FINGERPRINT]))
 
     def format(self, position: Position) -> str:
         """A position as text, in the source's own words."""
-        return format_position(position, json.loads(self._required().metadata().configuration["cdc.binlog_base"]))
+        return format_position(position, json.loads(self._configuration()[_BINLOG_BASE]))
 
     # --- writing -------------------------------------------------------------------------------------------------
 
-    def create(self, schema: TableSchema, origin: Origin, binlog_base: str | None) -> None:
+    def create(
+        self, schema: TableSchema, origin: Origin, binlog_base: str | None, fingerprint: Fingerprint = NO_FINGERPRINT
+    ) -> None:
         """Make the empty log in place of one that a snapshot which died has left."""
         if self.exists():
             if self.position() is not None:
                 raise NeedsPerson(f"there is a change log at {self.path} already; move it away to begin anew")
-            if self.schema() == schema and self.origin() == origin:
+            if (self.schema(), self.origin(), self.fingerprint()) == (schema, origin, fingerprint):
                 return
             # A snapshot that died before its commit, of a table that has changed since.
             shutil.rmtree(self.path)
             self._table = None
-        stored = {
-            "table": asdict(schema.table),
-            "primary_key": schema.primary_key,
-            "columns": [(c.name, c.nullable, c.source_type, c.source_id) for c in schema.columns],
-        }
+        first = first_version(schema)
         configuration = {
             **_PROPERTIES,
             _ORIGIN: json.dumps(asdict(origin)),
-            _TABLE: json.dumps(stored),
-            "cdc.binlog_base": json.dumps(binlog_base),
+            _SHAPES: to_json([first]),
+            _FINGERPRINT: json.dumps(asdict(fingerprint)),
+            _BINLOG_BASE: json.dumps(binlog_base),
         }
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._table = DeltaTable.create(
                 str(self.path),
-                log_schema(schema),
+                log_schema(images_type([first])),
                 name=f"change_log_{origin.table.name}",
                 configuration=configuration,
                 raise_if_key_not_exists=False,
@@ -169,73 +161,159 @@ class ChangeLog:
             raise ConfigError(f"cannot write the change log at {self.path}: {_reason(error)}") from error
 
     def append(
-        self, events: Iterable[pl.DataFrame], upto: Position, after: Position | None, snapshot: bool = False
+        self,
+        events: Iterable[pl.DataFrame],
+        upto: Position,
+        after: Position | None,
+        snapshot: bool = False,
+        compared: Fingerprint | None = None,
     ) -> int:
         """Add all events and the position they reach in one commit; returns its version.
 
         `after` is the log's position that the events continue from (None for its snapshot): a log that is elsewhere
         by now was written by somebody else. `events` may be endless for memory: files are written as they come,
         the commit is at the end. An error that `events` raises passes through, and nothing is committed.
+        `compared` says that these events make the log equal to its source, which had this fingerprint.
         """
-        table = self._required()
-        if self.position() != after:
-            raise Unavailable(f"{_MEANWHILE} {self.path}; run again")
-        # From here on the table in hand stays as it is: a commit by somebody else must collide with ours.
-        places = [Transaction(_AT, upto.at), Transaction(_ORDINAL, upto.ordinal)]
-        metadata = {"cdc.position": self.format(upto), "cdc.snapshot": str(snapshot).lower()}
-        schema = pa.schema(table.schema().to_arrow())
+        table = self._continued(after)
+        shape, types = self.shapes()[-1], pa.schema(table.schema().to_arrow())
+        images = polars_schema(types)["after"]
+        assert isinstance(images, pl.Struct)
         try:
-            written = write_files(self.path, events, schema)
-            metadata["cdc.memory"] = str(written.memory)
-            if written.actions:
-                # Without retries, the commit is the next version or none.
-                places.append(Transaction(_EVENTS, table.version() + 1))
-            properties = CommitProperties(custom_metadata=metadata, app_transactions=places, max_commit_retries=0)
-            table.create_write_transaction(written.actions, "append", schema, commit_properties=properties)
-            version = self.version()
-            # The source forgets what is acknowledged: it has to be on the disk itself by then.
-            sync(self.path / "_delta_log" / f"{version:020}.json")
-            sync(self.path / "_delta_log")
-        except CommitFailedError as error:
-            raise Unavailable(f"{_MEANWHILE} {self.path}; run again") from error
-        except (OSError, DeltaError) as error:
-            raise Unavailable(f"cannot write the change log at {self.path}: {_reason(error)}") from error
-        finally:
-            self._table = None
-        return version
+            written = write_files(self.path, (laid_out(frame, shape, images) for frame in events), types)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        version = table.version() + 1
+        actions = [*written.actions]
+        if compared is not None:
+            actions += [_transaction(_COMPARED, version)]
+            if compared != self.fingerprint():
+                actions += [self._metadata(table, {_FINGERPRINT: json.dumps(asdict(compared))})]
+        if written.actions:
+            actions += [_transaction(_EVENTS, version)]
+        noted = {"cdc.snapshot": str(snapshot).lower(), "cdc.memory": str(written.memory)}
+        return self._commit(table, "WRITE", actions, upto, noted)
 
     def advance(self, upto: Position, after: Position) -> int:
         """Record that there was nothing for this table from `after` up to `upto`: a commit without files."""
         return self.append([], upto, after)
+
+    def evolve(self, schema: TableSchema, changes: Sequence[str], upto: Position, after: Position) -> int:
+        """Record that the table has this shape from `upto` on, and that nothing happened before since `after`."""
+        table = self._continued(after)
+        known, version = self.shapes(), table.version() + 1
+        shapes = (*known, next_version(known, schema, version, self.format(upto), changes))
+        kind = log_schema(images_type(shapes))
+        metadata = self._metadata(table, {_SHAPES: to_json(shapes)}, DeltaSchema.from_arrow(kind).to_json())
+        actions = [metadata, _transaction(_EVENTS, version)]
+        if (protocol := _protocol_for(table, kind)) is not None:
+            actions.insert(0, protocol)
+        return self._commit(table, "CHANGE SCHEMA", actions, upto, {})
+
+    def mark_unlogged(self, reason: str, upto: Position, after: Position) -> int:
+        """Record that rows may have changed without events before `upto`, and why."""
+        table = self._continued(after)
+        return self._commit(table, "MARK", [_transaction(_UNLOGGED, table.version() + 1)], upto, {"cdc.reason": reason})
+
+    def _continued(self, after: Position | None) -> DeltaTable:
+        table = self._required()
+        if self.position() != after:
+            raise Unavailable(f"{_MEANWHILE} {self.path}; run again")
+        # From here on the table in hand stays as it is: a commit by somebody else must collide with ours.
+        return table
+
+    def _commit(
+        self,
+        table: DeltaTable,
+        operation: str,
+        actions: Sequence[Mapping[str, Any]],
+        upto: Position,
+        noted: Mapping[str, str],
+    ) -> int:
+        """Make the next version, or none where somebody else has made it."""
+        version = table.version() + 1
+        places = [_transaction(_AT, upto.at), _transaction(_ORDINAL, upto.ordinal)]
+        info = commit_info(operation, **{"cdc.position": self.format(upto), **noted})
+        try:
+            put(self.path, version, [info, *places, *actions])
+            if version % _CHECKPOINT_COMMITS == 0:
+                self._required().create_checkpoint()
+        except FileExistsError as error:
+            raise Unavailable(f"{_MEANWHILE} {self.path}; run again") from error
+        except (OSError, DeltaError) as error:
+            raise self._unwritable(error) from error
+        finally:
+            self._table = None
+        return version
+
+    def _metadata(
+        self, table: DeltaTable, changed: Mapping[str, str], schema: str | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """The table's metadata with other properties, and perhaps another schema."""
+        held = table.metadata()
+        return {
+            "metaData": {
+                "id": str(held.id),
+                "name": held.name,
+                "description": held.description,
+                "format": {"provider": "parquet", "options": {}},
+                "schemaString": schema or table.schema().to_json(),
+                "partitionColumns": [],
+                "createdTime": held.created_time,
+                "configuration": {**held.configuration, **changed},
+            }
+        }
+
+    def _unwritable(self, error: Exception) -> Unavailable:
+        return Unavailable(f"cannot write the change log at {self.path}: {_reason(error)}")
 
     # --- reading -------------------------------------------------------------------------------------------------
 
     def read(self, after: int, rows: int = 500_000, memory: int = 512 << 20) -> Iterator[Slice]:
         """The commits behind version `after`, gathered until they hold `rows` events or `memory` bytes or so.
 
-        A snapshot stands alone. Commits without events are in no slice.
+        A snapshot stands alone, and a slice has one shape. Commits that say nothing to a reader are in no slice.
         """
-        held = _EMPTY
+        held: Slice | None = None
+        shapes = self.shapes()
         # An idle table's log grows by empty commits: nobody needs to look through them to find nothing.
         for version in range(after + 1, (self._required().transaction_version(_EVENTS) or 0) + 1):
-            commit = self._commit(version)
-            if not commit.files:
+            commit = self._slice(version, shapes)
+            if not commit.files and commit.version != commit.shape.commit:
                 continue
-            if held.files and (commit.snapshot or held.rows + commit.rows > rows or held.memory > memory):
+            if held and (
+                commit.snapshot
+                or commit.shape != held.shape
+                or held.rows + commit.rows > max(rows, 1)
+                or held.memory > memory
+            ):
                 yield held
-                held = _EMPTY
-            held = held.followed_by(commit)
+                held = None
+            held = held.followed_by(commit) if held else commit
             if commit.snapshot:
                 yield held
-                held = _EMPTY
-        if held.files:
+                held = None
+        if held:
             yield held
+
+    def slices(self, newest_first: bool = False) -> Iterator[Slice]:
+        """Every commit with events, each by itself."""
+        shapes = self.shapes()
+        versions = range(1, (self._required().transaction_version(_EVENTS) or 0) + 1)
+        for version in reversed(versions) if newest_first else versions:
+            commit = self._slice(version, shapes)
+            if commit.files:
+                yield commit
 
     def position_of(self, version: int) -> str:
         """The source position that a version reaches, as text; empty for the creation."""
         return str(self._actions(version).get("commitInfo", [{}])[0].get("cdc.position", ""))
 
-    def _commit(self, version: int) -> Slice:
+    def shape_at(self, version: int) -> SchemaVersion:
+        """The shape that holds after this commit."""
+        return next(shape for shape in reversed(self.shapes()) if shape.commit <= version)
+
+    def _slice(self, version: int, shapes: Sequence[SchemaVersion]) -> Slice:
         """One commit by itself."""
         actions = self._actions(version)
         adds = [add for add in actions.get("add", []) if add["dataChange"]]
@@ -246,11 +324,12 @@ class ChangeLog:
             sum(json.loads(add["stats"])["numRecords"] for add in adds),
             int(info.get("cdc.memory", 0)),
             info.get("cdc.snapshot") == "true",
+            next(shape for shape in reversed(shapes) if shape.commit <= version),
         )
 
     def _actions(self, version: int) -> Mapping[str, list[dict[str, Any]]]:
         """The actions of one commit by kind (Delta transaction log protocol, "Actions")."""
-        file = self.path / "_delta_log" / f"{version:020}.json"
+        file = self.path / LOG / f"{version:020}.json"
         try:
             lines = file.read_text(encoding="utf-8").splitlines()
         except FileNotFoundError as error:
@@ -262,6 +341,9 @@ class ChangeLog:
             for kind, action in json.loads(line).items():
                 actions.setdefault(kind, []).append(action)
         return actions
+
+    def _configuration(self) -> Mapping[str, str]:
+        return self._required().metadata().configuration
 
     def _required(self) -> DeltaTable:
         table = self._loaded()
@@ -280,6 +362,35 @@ class ChangeLog:
         except (OSError, DeltaError) as error:
             raise NeedsPerson(f"the change log at {self.path} cannot be read: {_reason(error)}") from error
         return self._table
+
+
+def _transaction(name: str, version: int) -> dict[str, dict[str, Any]]:
+    return {"txn": {"appId": name, "version": version, "lastUpdated": now()}}
+
+
+@lru_cache(maxsize=64)
+def _shapes(stored: str, schema: str) -> tuple[SchemaVersion, ...]:
+    images = pa.schema(DeltaSchema.from_json(schema).to_arrow()).field("after").type
+    return from_json(stored, images)
+
+
+def _protocol_for(table: DeltaTable, schema: pa.Schema) -> dict[str, dict[str, Any]] | None:
+    """The protocol that a shape with times without zone needs, where the table has not got it yet."""
+    naive = any(pa.types.is_timestamp(f.type) and f.type.tz is None for f in schema.field("after").type)
+    have = table.protocol()
+    if not naive or "timestampNtz" in (have.writer_features or ()):
+        return None
+    # A legacy protocol (reader 1, writer 2) stands for these two; with features they are named.
+    writer = set(have.writer_features or ("appendOnly", "invariants")) | {"timestampNtz"}
+    reader = set(have.reader_features or ()) | {"timestampNtz"}
+    return {
+        "protocol": {
+            "minReaderVersion": 3,
+            "minWriterVersion": 7,
+            "readerFeatures": sorted(reader),
+            "writerFeatures": sorted(writer),
+        }
+    }
 
 
 def _reason(error: BaseException) -> str:

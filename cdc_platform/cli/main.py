@@ -186,6 +186,32 @@ def check(pipelines: Pipelines = None, as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def schema(
+    pipeline: Annotated[str, typer.Argument(help="A pipeline id.")],
+    as_json: AsJson = False,
+) -> None:
+    """The shapes that the source table has had, and what each change does to the destination."""
+    from cdc_platform.engine.feeds import open_flow
+    from cdc_platform.engine.history import history
+
+    session = Session()
+    _, chosen = session.pipelines([pipeline])
+    documents = [
+        {"pipeline": one.id, **asdict(version)}
+        for one in chosen
+        for version in history(open_flow(session.settings, session.environment, one))
+    ]
+    if as_json:
+        print_json(documents)
+        return
+    rows = [
+        (d["version"], d["position"], "\n".join(d["changes"]), "\n".join(d["destination"]), d["state"])
+        for d in documents
+    ]
+    print_table(("version", "from", "source", "destination", "state"), rows)
+
+
 @app.command(hidden=True)
 def demo(
     seconds: Annotated[float, typer.Option()] = 10.0,

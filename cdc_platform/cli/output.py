@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -31,7 +32,7 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]], title:
         if rows and all(isinstance(row[index], (int, float)) for row in rows):
             column.justify = "right"
     for row in rows:
-        table.add_row(*(f"{c:,}" if isinstance(c, int) else "" if c is None else str(c) for c in row))
+        table.add_row(*(f"{c:,}" if isinstance(c, int) else "" if c is None else escape(str(c)) for c in row))
     out.print(table)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
+from cdc_platform.model.evolution import Kind, Policy
 from cdc_platform.model.projection import ColumnRule
 from cdc_platform.model.target import PartitionField, SortField, TableLayout
 
@@ -22,11 +23,15 @@ CheckType = Literal["row_count", "checksum", "lag_monitoring", "schema"]
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class TableConfig:
-    """A source table: `name` is `table` or `schema.table`. `primary_key` is read from the source when left out."""
+    """A source table: `name` is `table` or `schema.table`. `primary_key` is read from the source when left out.
+
+    The columns in `as_text` are read as the server's own text, for values that their type here cannot hold.
+    """
 
     name: str = Field(min_length=1)
     primary_key: list[str] | None = None
     cdc_column: str | None = None
+    as_text: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -68,6 +73,29 @@ class ColumnConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class SchemaChanges:
+    """What becomes of the destination when its source table changes; see model/policy.py.
+
+    `drop_column` is `ignore` for histories and `apply` for current states unless it is given.
+    """
+
+    add_column: Policy = "apply"
+    drop_column: Policy | None = None
+    rename_column: Policy = "apply"
+    change_type: Policy = "apply"
+
+    def policies(self, write_mode: Literal["append", "upsert"]) -> dict[Kind, Policy]:
+        """The same in the terms of the model."""
+        drop = self.drop_column or ("ignore" if write_mode == "append" else "apply")
+        return {
+            "add_column": self.add_column,
+            "drop_column": drop,
+            "rename_column": self.rename_column,
+            "change_type": self.change_type,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class DestinationConfig:
     """Where rows go. For Iceberg, `path` is the warehouse and `table` is `namespace.name`."""
 
@@ -80,6 +108,7 @@ class DestinationConfig:
     catalog: dict[str, Any] | None = field(default=None, repr=False)
     properties: dict[str, str] = field(default_factory=dict)
     columns: dict[str, ColumnConfig] = field(default_factory=dict)
+    schema_changes: SchemaChanges = field(default_factory=SchemaChanges)
     preview: int = Field(default=0, ge=0, le=100)
 
     @model_validator(mode="after")

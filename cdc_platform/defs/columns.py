@@ -70,17 +70,14 @@ def destination_lineage(flow: FlowAssets, plan: Projection) -> dg.TableColumnLin
     def log_column(name: str) -> dg.TableColumnDep:
         return dg.TableColumnDep(asset_key=flow.change_log, column_name=name)
 
-    deps = {
-        field.name: [log_column(f"{image}.{name}") for image in _IMAGES]
-        for (name, _), field in zip(plan.sources, plan.target.fields, strict=False)
-    }
-    for field in plan.target.fields[len(plan.sources) :]:
-        deps[field.name] = [log_column(_CDC_ORIGIN[field.name])]
+    names = {field.name for field in plan.target.fields}
+    deps = {field.name: [log_column(f"{image}.{column.name}") for image in _IMAGES] for column, field in plan.pairs}
+    deps |= {name: [log_column(origin)] for name, origin in _CDC_ORIGIN.items() if name in names}
     return dg.TableColumnLineage(deps)
 
 
 def _log_fields(shape: TableSchema) -> Iterator[tuple[str, pa.DataType]]:
-    for field in log_schema(shape):
+    for field in log_schema(shape.row_type):
         if field.name in _IMAGES:
             yield from ((f"{field.name}.{image.name}", image.type) for image in field.type)
         else:

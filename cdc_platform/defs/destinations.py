@@ -13,8 +13,9 @@ from cdc_platform.defs.naming import OWNERS, FlowAssets, data_version, tag_value
 from cdc_platform.defs.progress import logged
 from cdc_platform.defs.shapes import Shape, destination_metadata
 from cdc_platform.defs.tables import TableFacts, facts, preview
-from cdc_platform.engine.apply import Application, apply, projection_of
+from cdc_platform.engine.apply import Application, apply
 from cdc_platform.engine.memory import remember
+from cdc_platform.engine.shaping import present_projection
 from cdc_platform.errors import ConfigError
 from cdc_platform.model.change import DELETE, INSERT, UPDATE
 
@@ -40,7 +41,7 @@ def destination_asset(installation: Installation, flow: FlowAssets, shape: Shape
             applied = apply(opened, logged(context.log))
             if applied.version is None:
                 raise ConfigError(f"nothing is captured yet; materialise {flow.change_log.to_user_string()} first")
-            plan = projection_of(opened, opened.log.schema())
+            plan = present_projection(opened, opened.log.schema())
             metadata = {
                 **_applied_metadata(applied),
                 **_table_metadata(facts(getattr(context.resources, flow.resource))),

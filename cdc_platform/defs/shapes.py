@@ -18,7 +18,7 @@ from cdc_platform.defs.columns import (
 )
 from cdc_platform.defs.installation import Installation
 from cdc_platform.defs.naming import FlowAssets
-from cdc_platform.engine.apply import projection_of
+from cdc_platform.engine.shaping import present_projection
 from cdc_platform.errors import CdcError
 from cdc_platform.model.projection import Projection
 from cdc_platform.model.schema import TableSchema
@@ -41,7 +41,7 @@ def recorded_shape(installation: Installation, pipeline: Pipeline) -> Shape | No
         if not flow.log.exists():
             return None
         table = flow.log.schema()
-        return Shape(table, projection_of(flow, table))
+        return Shape(table, present_projection(flow, table))
     except CdcError:
         # A broken log or pipeline is told by the asset that uses it; the definitions load without it.
         return None

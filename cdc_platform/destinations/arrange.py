@@ -21,10 +21,14 @@ from typing import Final
 import polars as pl
 import pyarrow as pa
 
+from cdc_platform.errors import InvalidRow
 from cdc_platform.model.target import PartitionField, SortField
 
 CHUNK_BYTES: Final = 128 << 20
 """What is sorted at once, and the most that becomes one file: in-memory size, before encoding."""
+
+_YEARS: Final = (-719_162, 2_932_897)  # days since 1970 of 0001-01-01 and 10000-01-01
+_DAY_MICROSECONDS: Final = 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,11 @@ class Arrangement:
         return [f"\x1fpartition{i}" for i in range(len(self.partitions))]
 
     def sorted(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The frame with its partition values, stably sorted by them and then by the sort terms, nulls last."""
+        """The frame with its partition values, stably sorted by them and then by the sort terms, nulls last.
+
+        Raises InvalidRow for a date that no partition can be made of.
+        """
+        _check_years(frame, self.partitions)
         values = [
             partition_value(term).alias(name)
             for term, name in zip(self.partitions, self.partition_columns, strict=True)
@@ -74,6 +82,21 @@ def partition_value(field: PartitionField) -> pl.Expr:
             return column.cast(pl.Date).dt.truncate("1mo")
         case "year":
             return column.cast(pl.Date).dt.truncate("1y")
+
+
+def _check_years(frame: pl.DataFrame, partitions: Sequence[PartitionField]) -> None:
+    """Partition values are texts in the tables' metadata, where readers know years of four digits only."""
+    for term in partitions:
+        column = frame[term.column]
+        if not isinstance(column.dtype, (pl.Date, pl.Datetime)):
+            continue
+        first, after = (number * (1 if column.dtype == pl.Date else _DAY_MICROSECONDS) for number in _YEARS)
+        values = column.to_physical()
+        if ((values < first) | (values >= after)).any():
+            raise InvalidRow(
+                f"a date in {term.column} lies outside the years 1 to 9999, of which no partition can be made; "
+                "partition by another column, or mend the row at the source"
+            )
 
 
 def arranged(frames: Iterable[pl.DataFrame], arrangement: Arrangement, spool: Path) -> Iterator[pl.DataFrame]:

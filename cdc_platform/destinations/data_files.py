@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cdc_platform.destinations.arrange import Arrangement
-from cdc_platform.errors import InvalidRow
 from cdc_platform.model.target import PartitionField
 
 _LARGE: Final = 10_000
@@ -93,7 +92,7 @@ def write_files(packs: Iterable[pl.DataFrame], plan: FilePlan) -> Iterator[DataF
             runs = plan.arrangement.runs(pack)
             stats = _statistics(pack, runs["length"], plan.columns)
             table = stored_table(pack, plan.columns)
-            values = _partition_values(runs, plan.arrangement)
+            values = runs.select(plan.arrangement.partition_columns).rows() or [()]
             jobs = [
                 pool.submit(_write, table.slice(offset, length), value, plan, stat)
                 for value, offset, length, stat in zip(
@@ -103,17 +102,6 @@ def write_files(packs: Iterable[pl.DataFrame], plan: FilePlan) -> Iterator[DataF
             del table, pack
             for job in jobs:
                 yield job.result()
-
-
-def _partition_values(runs: pl.DataFrame, arrangement: Arrangement) -> list[tuple[Any, ...]]:
-    try:
-        return runs.select(arrangement.partition_columns).rows() or [()]
-    except ValueError as error:
-        names = ", ".join(term.column for term in arrangement.partitions)
-        raise InvalidRow(
-            f"a date in {names} lies outside the years 1 to 9999, of which no partition can be made; "
-            "partition by another column, or mend the row at the source"
-        ) from error
 
 
 def stored_table(frame: pl.DataFrame, columns: tuple[StoredColumn, ...]) -> pa.Table:

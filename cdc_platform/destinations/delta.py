@@ -2,6 +2,8 @@
 
     append   own Parquet files, one `add` each, one commit      memory bounded by arrange.py
     upsert   copy-on-write of the files that hold a changed key, and their change data feed, one commit
+    evolve   the metadata of the new shape, and the files of widened columns, one commit (delta_evolve.py)
+    compact  small files gathered into bigger ones, no row changed, one commit (delta_compact.py)
     applied  app transaction "cdc:<log id>" = version of the change log; survives checkpoints and log clean-up
 
 One table, one folder of the local file system. The layout's partitions by day, month or year are generated
@@ -10,33 +12,42 @@ columns of type date (the unit's first day) at the end of the table; they are no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
+from urllib.parse import unquote
 
 import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from cdc_platform.destinations import delta_files, delta_log, delta_table, delta_upsert
-from cdc_platform.destinations.arrange import Arrangement, arranged
+from cdc_platform.destinations import (
+    arrange,
+    delta_compact,
+    delta_create,
+    delta_evolve,
+    delta_log,
+    delta_table,
+    delta_upsert,
+)
+from cdc_platform.destinations.arrange import Arrangement
 from cdc_platform.destinations.commit import once
 from cdc_platform.destinations.copy_on_write import batches, plan, rewritten
-from cdc_platform.destinations.data_files import FilePlan, StoredColumn, write_files
-from cdc_platform.destinations.delta_files import add_action, cdc_action, indexed_columns
+from cdc_platform.destinations.delta_compact import Compaction
+from cdc_platform.destinations.delta_layout import Shape, partition_names, present
+from cdc_platform.destinations.delta_rows import file_types
 from cdc_platform.destinations.delta_table import DeltaColumn
-from cdc_platform.destinations.delta_upsert import CHANGE_TYPE
+from cdc_platform.destinations.delta_write import DataWriter, live_files, removal
 from cdc_platform.destinations.destination import Applied, Written
 from cdc_platform.destinations.places import blocked
 from cdc_platform.destinations.rows import RowCheck
 from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, SchemaConflict, Unavailable
 from cdc_platform.model.target import SortField, TableLayout, TargetField, TargetSchema
 
-_SPOOL: Final = "_cdc_spool"
 _DOUBTFUL: Final = (DeltaError, OSError, pa.ArrowException, pl.exceptions.PolarsError)
 _HISTORY: Final = 50
 
@@ -55,22 +66,38 @@ class DeltaDestination:
         self._schema: TargetSchema | None = None
 
     def ensure(self, schema: TargetSchema) -> None:
-        expected = delta_table.expected_columns(schema, self._layout)
         table = self._open()
         if table is None:
-            try:
-                delta_table.create(self._path, expected, self._layout)
-            except OSError as error:
-                raise self._failure(error) from error
+            self._create(schema)
             table = self._existing()
         delta_table.check_writable(table, self._name)
-        delta_table.check_same(table, expected, self._layout, self._name)
+        columns, metadata = delta_table.actual_columns(table), table.metadata()
+        layout = present(self._layout, metadata.configuration, [column.name for column in columns])
+        names = partition_names(layout, columns, metadata.partition_columns)
+        mapped = metadata.configuration.get(delta_table.MAPPING) == "name"
+        expected = delta_table.expected_columns(schema, layout, names, mapped)
+        delta_table.check_same(table, expected, layout, names, self._name)
         try:
-            delta_table.set_properties(self._path, table, expected, self._layout)
+            delta_create.set_properties(self._path, table, expected, dict(layout.properties))
         except FileExistsError as error:
             raise Unavailable(f"{self._name} was written to by somebody else just now; try again") from error
         except OSError as error:
             raise self._failure(error) from error
+        self._schema = schema
+
+    def evolve(self, schema: TargetSchema, applied: Applied) -> None:
+        writer = DataWriter(self._path)
+        before = self._existing().transaction_version(delta_log.app_id(applied.log_id))
+        if before is None or before < applied.version:
+            self._once(lambda: self._evolve(schema, applied, writer), applied, 0, writer)
+        table = self._existing()
+        if (now := table.transaction_version(delta_log.app_id(applied.log_id))) != applied.version or (
+            self._evolution(table, schema) is not None
+        ):
+            raise Unavailable(
+                f"{self._name} is at version {now} of its change log in another shape than version {applied.version} "
+                "gives it: another run writes to it; let that one end, and run again"
+            )
         self._schema = schema
 
     def applied(self, log_id: str) -> Applied | None:
@@ -88,18 +115,55 @@ class DeltaDestination:
         return None
 
     def append(self, rows: Iterator[pl.DataFrame], applied: Applied) -> Written:
-        return self._add(rows, applied, Arrangement(self._layout.partitions, self._layout.sort))
+        writer = DataWriter(self._path)
+        shape = self._shape(self._existing())
+        with self._failing(writer):
+            checked = RowCheck(self._ensured(), self._name).all(rows)
+            written = writer.added(checked, shape, Arrangement(shape.terms, shape.sort))
+        count = sum(rows for _, rows in written)
+
+        def commit() -> Written:
+            table = self._existing()
+            if self._shape(table) != shape:
+                raise SchemaConflict(f"{self._name} changed its columns while it was written to; run again")
+            delta_table.check_writable(table, self._name)
+            delta_log.commit(table, self._path, "WRITE", [action for action, _ in written], applied)
+            return Written(table.version(), count)
+
+        return self._once(commit, applied, count, writer)
 
     def upsert(self, rows: pl.DataFrame, applied: Applied) -> Written:
         schema = self._ensured()
         changes = RowCheck(schema, self._name).changes(rows)
-        files: list[str] = []
+        writer = DataWriter(self._path)
+        return self._once(lambda: self._upsert(changes, schema, applied, writer), applied, changes.height, writer)
 
-        def attempt() -> Written:
-            self._discard(files)
-            return self._upsert(changes, schema, applied, files)
+    def compact(self, target_bytes: int) -> Compaction:
+        """Gather small files of a partition into files of up to `target_bytes`, in one commit that changes no row.
 
-        return self._once(attempt, applied, changes.height, files)
+        Rows keep the layout's order inside a file, or without one the order in which their files were made. Doing it
+        again changes nothing. Raises Unavailable, and leaves the table alone, where somebody else rewrote one of its
+        files meanwhile.
+        """
+        table = self._existing()
+        delta_table.check_writable(table, self._name)
+        delta_table.check_readable(table, self._name)
+        shape = self._shape(table)
+        files = live_files(table, shape.partitions)
+        writer = DataWriter(self._path)
+        with self._failing(writer):
+            memory_bytes, memory_of = arrange.CHUNK_BYTES, delta_compact.memory_of
+            chosen = delta_compact.groups(
+                files, target_bytes, memory_bytes, lambda file: memory_of(self._path / unquote(file.path))
+            )
+            actions = [a for group in chosen for a in writer.replaced(group, shape, shape.sort, sys.maxsize)]
+        if actions:
+            self._replace(actions, shape, writer)
+        table = self._existing()
+        after = live_files(table, ())
+        return Compaction(
+            len(files), len(after), sum(f.size for f in files), sum(f.size for f in after), table.version()
+        )
 
     def scan(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
         table = self._open()
@@ -124,7 +188,9 @@ class DeltaDestination:
         if table is None:
             return None
         return [
-            TargetField(column.name, delta_table.arrow_type(column.word) or pa.null(), column.required)
+            TargetField(
+                column.name, delta_table.arrow_type(column.word) or pa.null(), column.required, column.source_id
+            )
             for column in self._own_columns(table)
         ]
 
@@ -156,107 +222,120 @@ class DeltaDestination:
         text = (str(error).splitlines() or [type(error).__name__])[0][:300]
         return NeedsPerson(f"{self._name} cannot be read or written: {text}")
 
+    @contextmanager
+    def _failing(self, writer: DataWriter) -> Iterator[None]:
+        """Writing before a commit: what fails leaves no file."""
+        try:
+            yield
+        except BaseException as error:
+            writer.discard()
+            if isinstance(error, _DOUBTFUL):
+                raise self._failure(error) from error
+            raise
+
     def _own_columns(self, table: DeltaTable) -> list[DeltaColumn]:
         """The table's columns without those that it generates for its partitions."""
         return [column for column in delta_table.actual_columns(table) if column.generated is None]
 
     # Writing
 
-    def _add(self, rows: Iterator[pl.DataFrame], applied: Applied, arrangement: Arrangement) -> Written:
-        shape = self._shape(self._existing())
-        files: list[str] = []
+    def _create(self, schema: TargetSchema) -> None:
+        names = [term.name for term in self._layout.partitions]
+        properties = dict(self._layout.properties)
+        mapped = properties.get(delta_table.MAPPING) == "name"
+        expected = delta_table.expected_columns(schema, self._layout, names, mapped)
         try:
-            checked = RowCheck(self._ensured(), self._name).all(rows)
-            written = self._write(checked, shape, arrangement, files)
-        except BaseException as error:
-            self._discard(files)
-            if isinstance(error, _DOUBTFUL):
-                raise self._failure(error) from error
-            raise
+            delta_create.create(self._path, expected, names, properties)
+        except OSError as error:
+            raise self._failure(error) from error
 
-        def commit() -> Written:
-            table = self._existing()
-            if self._shape(table) != shape:
-                raise SchemaConflict(f"{self._name} changed its columns while it was written to; run again")
-            delta_table.check_writable(table, self._name)
-            actions = [{"add": action} for action, _ in written]
-            delta_log.commit(table, self._path, "WRITE", actions, applied)
-            return Written(table.version(), sum(count for _, count in written))
-
-        return self._once(commit, applied, sum(count for _, count in written), files)
-
-    def _upsert(self, changes: pl.DataFrame, schema: TargetSchema, applied: Applied, files: list[str]) -> Written:
+    def _upsert(self, changes: pl.DataFrame, schema: TargetSchema, applied: Applied, writer: DataWriter) -> Written:
+        writer.discard()
         table = self._existing()
         shape = self._shape(table)
         names = [field.name for field in schema.fields]
         live = delta_upsert.live_files(table, self._path, shape.own, schema.key)
         made = plan(live, changes, schema.key)
         replaced: list[pl.DataFrame] = []
-        sort = self._layout.sort or tuple(SortField(name) for name in schema.key)
+        sort = shape.sort or tuple(SortField(name) for name in schema.key)
         rows = rewritten(live, made, schema.key, names, replaced.append)
-        written = self._write(rows, shape, Arrangement(self._layout.partitions, sort), files)
-        actions: list[dict[str, Any]] = [
-            {"remove": action} for action in delta_upsert.removals(live, table, made.touched, shape.partitions)
-        ]
-        actions += [{"add": action} for action, _ in written]
+        written = writer.added(rows, shape, Arrangement(shape.terms, sort))
+        files = live_files(table, shape.partitions)
+        actions = [removal(files[i], data_change=True) for i in made.touched]
+        actions += [action for action, _ in written]
         if made.touched and shape.properties.get(delta_table.CHANGE_FEED) == "true":
-            feed = delta_upsert.feed(made, replaced, schema.key, names)
-            actions += [{"cdc": action} for action in self._write_feed(feed, shape, files)]
+            actions += writer.feed(delta_upsert.feed(made, replaced, schema.key, names), shape)
         delta_log.commit(table, self._path, "MERGE", actions, applied)
         return Written(table.version(), changes.height)
 
-    def _shape(self, table: DeltaTable) -> _Shape:
-        columns = delta_table.actual_columns(table)
-        by_name = {column.name: column for column in columns}
-        partitions = tuple(by_name[term.name] for term in self._layout.partitions)
-        return _Shape(tuple(columns), partitions, table.metadata().configuration)
-
-    def _write(
-        self, rows: Iterable[pl.DataFrame], shape: _Shape, arrangement: Arrangement, files: list[str]
-    ) -> list[tuple[dict[str, Any], int]]:
-        """Write data files, noting each in `files` as it comes to be; their actions and row counts."""
-        indexed = indexed_columns(shape.stored, shape.properties)
-        packs = arranged(rows, arrangement, self._path / _SPOOL)
-        return [
-            (add_action(file, shape.partitions, indexed), file.rows)
-            for file in write_files(
-                packs, FilePlan(shape.stored, arrangement, delta_files.folder, partial(self._create, files))
+    def _evolve(self, schema: TargetSchema, applied: Applied, writer: DataWriter) -> Written:
+        writer.discard()
+        table = self._existing()
+        delta_table.check_writable(table, self._name)
+        delta_table.check_readable(table, self._name)
+        actions: list[dict[str, Any]] = []
+        if (found := self._evolution(table, schema)) is not None:
+            protocol = delta_create.widened_protocol(
+                self._path, table, found.columns, found.partition_columns, found.configuration
             )
-        ]
+            actions += [{"protocol": protocol}] if protocol is not None else []
+            metadata = delta_create.metadata_action(table, found.configuration, found.fields, found.partition_columns)
+            actions += [{"metaData": metadata}]
+            actions += self._recast(table, found, writer)
+        delta_log.commit(table, self._path, "ALTER TABLE", actions, applied)
+        return Written(table.version(), 0)
 
-    def _write_feed(self, feed: Iterator[pl.DataFrame], shape: _Shape, files: list[str]) -> list[dict[str, Any]]:
-        stored = (*shape.stored, StoredColumn(CHANGE_TYPE, CHANGE_TYPE, pa.string()))
-        arrangement = Arrangement(self._layout.partitions, ())
+    def _recast(self, table: DeltaTable, found: delta_evolve.Evolution, writer: DataWriter) -> Iterator[dict[str, Any]]:
+        """The files that hold a widened column, replaced one by one."""
+        shape = found.shape(self._layout, self._name)
+        for file in live_files(table, self._shape(table).partitions) if found.retyped else ():
+            if found.concerns(file_types(self._path / unquote(file.path))):
+                yield from writer.replaced([file], shape, (), arrange.CHUNK_BYTES)
 
-        def create(path: str) -> IO[bytes]:
-            return self._create(files, f"_change_data/{path}")
+    def _evolution(self, table: DeltaTable, schema: TargetSchema) -> delta_evolve.Evolution | None:
+        @cache
+        def held() -> set[str]:
+            files = live_files(table, ())
+            return {name for file in files for name in file_types(self._path / unquote(file.path))}
 
-        packs = arranged(feed, arrangement, self._path / _SPOOL)
-        return [
-            cdc_action(file, shape.partitions)
-            for file in write_files(packs, FilePlan(stored, arrangement, delta_files.folder, create))
-        ]
+        return delta_evolve.plan(table, schema, self._layout, lambda name: name in held(), self._name)
 
-    def _once(self, commit: Callable[[], Written], applied: Applied, rows: int, files: list[str]) -> Written:
-        """`commit` made once; where it was surely not made, the files that it would have named are removed."""
+    def _replace(self, actions: Sequence[dict[str, Any]], shape: Shape, writer: DataWriter) -> None:
+        """Commit files for files, also after others' appends, which concern none of them."""
+        gone = {action["remove"]["path"] for action in actions if "remove" in action}
+        come = {action["add"]["path"] for action in actions if "add" in action}
+
+        def commit() -> Written:
+            table = self._existing()
+            live = {file.path for file in live_files(table, ())}
+            if not gone <= live or self._shape(table) != shape:
+                raise Unavailable(f"{self._name} was changed while it was compacted, and was left as it is; try again")
+            delta_log.commit(table, self._path, "OPTIMIZE", actions, None)
+            return Written(table.version(), 0)
+
+        def landed() -> Written | None:
+            table = self._existing()
+            live = {file.path for file in live_files(table, ())}
+            # Any of ours: the commit was made, whatever became of the others since.
+            made = bool(come & live) if come else not gone & live
+            return Written(table.version(), 0) if made else None
+
         try:
-            return once(
-                commit, lambda: self._landed(applied, rows), lambda: self._discard(files), _DOUBTFUL, self._name
-            )
+            once(commit, landed, writer.discard, _DOUBTFUL, self._name)
         except _DOUBTFUL as error:
             raise self._failure(error) from error
 
-    def _create(self, files: list[str], path: str) -> IO[bytes]:
-        file = self._path / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        files.append(path)
-        return file.open("xb")
+    def _shape(self, table: DeltaTable) -> Shape:
+        held = table.metadata()
+        columns = delta_table.actual_columns(table)
+        return Shape.of(columns, held.partition_columns, held.configuration, self._layout, self._name)
 
-    def _discard(self, files: list[str]) -> None:
-        """Files that no commit names would only wait for a vacuum."""
-        while files:
-            with suppress(OSError):
-                (self._path / files.pop()).unlink()
+    def _once(self, commit: Callable[[], Written], applied: Applied, rows: int, writer: DataWriter) -> Written:
+        """`commit` made once; where it was surely not made, the files that it would have named are removed."""
+        try:
+            return once(commit, lambda: self._landed(applied, rows), writer.discard, _DOUBTFUL, self._name)
+        except _DOUBTFUL as error:
+            raise self._failure(error) from error
 
     def _landed(self, applied: Applied, rows: int) -> Written | None:
         table = self._existing()
@@ -270,21 +349,3 @@ class DeltaDestination:
                 if commit.get(delta_log.LOG_ID) == log_id and commit.get(delta_log.VERSION) == str(version):
                     return str(commit.get(delta_log.POSITION, ""))
         return ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """What a write needs to know of the table as it is."""
-
-    columns: tuple[DeltaColumn, ...]
-    partitions: tuple[DeltaColumn, ...]
-    properties: Mapping[str, str]
-
-    @property
-    def own(self) -> tuple[DeltaColumn, ...]:
-        """The columns without those that the table generates for its partitions."""
-        return tuple(column for column in self.columns if column.generated is None)
-
-    @property
-    def stored(self) -> tuple[StoredColumn, ...]:
-        return delta_table.stored_columns(self.columns, [column.name for column in self.partitions])

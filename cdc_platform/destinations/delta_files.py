@@ -17,22 +17,22 @@ import pyarrow as pa
 
 from cdc_platform.destinations import delta_log
 from cdc_platform.destinations.data_files import ColumnStats, DataFile, StoredColumn, stand_in
-from cdc_platform.destinations.delta_table import INDEXED_COLUMNS, DeltaColumn
+from cdc_platform.destinations.delta_layout import Shape, stats_columns
+from cdc_platform.destinations.delta_table import INDEXED_COLUMNS, STATS_COLUMNS, DeltaColumn
 from cdc_platform.errors import InvalidRow
 from cdc_platform.model.target import PartitionField
 
-_INDEXED_NAMES: Final = "delta.dataSkippingStatsColumns"
 _FOLDER_BOUND: Final = 200  # file systems take 255 bytes
 _PLAIN: Final = "/="  # beside letters, digits and -._, as they are in a path of the log
 _TEXT_BOUND: Final = 32
 _EXACT_DIGITS: Final = 15  # decimal digits that survive a JSON number read as a double
 
 
-def add_action(file: DataFile, partitions: Sequence[DeltaColumn], indexed: list[StoredColumn]) -> dict[str, Any]:
-    """The `add` of a new file. `partitions` are the partition columns in the table's order."""
+def add_action(file: DataFile, values: Mapping[str, str | None], indexed: list[StoredColumn]) -> dict[str, Any]:
+    """The `add` of a new file with these partition values (see `partition_values`)."""
     return {
         "path": quote(file.path, safe=_PLAIN),
-        "partitionValues": _partition_values(file, partitions),
+        "partitionValues": values,
         "size": file.bytes,
         "modificationTime": delta_log.now(),
         "dataChange": True,
@@ -40,17 +40,18 @@ def add_action(file: DataFile, partitions: Sequence[DeltaColumn], indexed: list[
     }
 
 
-def cdc_action(file: DataFile, partitions: Sequence[DeltaColumn]) -> dict[str, Any]:
+def cdc_action(file: DataFile, values: Mapping[str, str | None]) -> dict[str, Any]:
     """The `cdc` of a file of changed rows under `_change_data`."""
     return {
         "path": quote(f"_change_data/{file.path}", safe=_PLAIN),
-        "partitionValues": _partition_values(file, partitions),
+        "partitionValues": values,
         "size": file.bytes,
         "dataChange": False,
     }
 
 
-def _partition_values(file: DataFile, partitions: Sequence[DeltaColumn]) -> dict[str, str | None]:
+def partition_values(file: DataFile, partitions: Sequence[DeltaColumn]) -> dict[str, str | None]:
+    """The partition values of a new file. `partitions` are the partition columns in the order of the layout."""
     return {
         column.physical: partition_text(value, column.name)
         for column, value in zip(partitions, file.partition, strict=True)
@@ -59,18 +60,19 @@ def _partition_values(file: DataFile, partitions: Sequence[DeltaColumn]) -> dict
 
 def indexed_columns(columns: tuple[StoredColumn, ...], properties: Mapping[str, str]) -> list[StoredColumn]:
     """The columns that statistics are kept of: those named by the table's properties, else the first 32."""
-    if names := properties.get(_INDEXED_NAMES):
-        chosen = {name.strip().strip("`") for name in names.split(",")}
+    if names := properties.get(STATS_COLUMNS):
+        chosen = set(stats_columns(names))
         return [column for column in columns if column.name in chosen]
     limit = delta_log.whole_number(properties, INDEXED_COLUMNS, 32)
     return list(columns) if limit < 0 else list(columns[:limit])
 
 
-def folder(term: PartitionField, value: Any) -> str:
+def folder(shape: Shape, term: PartitionField, value: Any) -> str:
     """`column=value`, percent-encoded: Polars takes partition values from the path, so it must tell them exactly."""
-    text = partition_text(value, term.name)
+    name = shape.folder_name(term)
+    text = partition_text(value, name)
     shown = "__HIVE_DEFAULT_PARTITION__" if text is None else quote(text, safe="")
-    return f"{quote(term.name, safe='')}={shown if len(shown) <= _FOLDER_BOUND else stand_in(shown)}"
+    return f"{quote(name, safe='')}={shown if len(shown) <= _FOLDER_BOUND else stand_in(shown)}"
 
 
 def partition_text(value: Any, column: str) -> str | None:

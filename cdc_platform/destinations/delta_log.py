@@ -40,17 +40,19 @@ def put(table: Path, version: int, actions: Sequence[Mapping[str, Any]]) -> None
 
 
 def commit(
-    table: DeltaTable, root: Path, operation: str, actions: Sequence[Mapping[str, Any]], applied: Applied
+    table: DeltaTable, root: Path, operation: str, actions: Sequence[Mapping[str, Any]], applied: Applied | None
 ) -> None:
-    """Make the version after the table's, holding `applied`; the table is brought up to it.
+    """Make the version after the table's, holding `applied` if any; the table is brought up to it.
 
     Raises Conflict when somebody else made that version first: nothing has been written then.
     """
-    noted = {LOG_ID: applied.log_id, VERSION: str(applied.version), POSITION: applied.position}
-    info = commit_info(operation, **noted)
-    transaction = {"appId": app_id(applied.log_id), "version": applied.version, "lastUpdated": now()}
+    noted: list[Mapping[str, Any]] = [commit_info(operation)]
+    if applied is not None:
+        position = {LOG_ID: applied.log_id, VERSION: str(applied.version), POSITION: applied.position}
+        transaction = {"appId": app_id(applied.log_id), "version": applied.version, "lastUpdated": now()}
+        noted = [commit_info(operation, **position), {"txn": transaction}]
     try:
-        put(root, table.version() + 1, [info, {"txn": transaction}, *actions])
+        put(root, table.version() + 1, [*noted, *actions])
     except FileExistsError as error:
         raise Conflict from error
     table.update_incremental()

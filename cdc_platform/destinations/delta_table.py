@@ -1,39 +1,31 @@
-"""The shape of a Delta table: types, the generated partition columns, making one, comparing one.
+"""The shape of a Delta table: types, names, the generated partition columns, comparing one with what is expected.
 
-A table is made by one commit, version 0, linked into place whole: there is no half-made table to recover from.
-Its protocol and metadata are deltalake's own, taken from a staging table, with one change: under column mapping the
-physical names are the columns' first names. (deltalake picks random ones; the protocol allows any, files stay
-readable for people, and DuckDB 1.5 reads a partition column of a mapped table as null unless both names agree.)
+How a table is made is delta_create.py's, how its shape changes delta_evolve.py's.
 Formats: https://github.com/delta-io/delta/blob/master/PROTOCOL.md
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
-from deltalake import DeltaTable, Field, Schema, TableFeatures
-from deltalake.exceptions import DeltaError
-from deltalake.schema import PrimitiveType
+from deltalake import DeltaTable
 
-from cdc_platform.destinations import delta_log
 from cdc_platform.destinations.data_files import StoredColumn
 from cdc_platform.errors import ConfigError, NotUnderstood, SchemaConflict
-from cdc_platform.model.target import PartitionField, TableLayout, TargetField, TargetSchema
+from cdc_platform.model.target import SOURCE_IDS, PartitionField, TableLayout, TargetField, TargetSchema
 
 MAPPING: Final = "delta.columnMapping.mode"
 INDEXED_COLUMNS: Final = "delta.dataSkippingNumIndexedCols"
 CHANGE_FEED: Final = "delta.enableChangeDataFeed"
-_PHYSICAL: Final = "delta.columnMapping.physicalName"
-_ID: Final = "delta.columnMapping.id"
-_MAX_ID: Final = "delta.columnMapping.maxColumnId"
-_GENERATION: Final = "delta.generationExpression"
+STATS_COLUMNS: Final = "delta.dataSkippingStatsColumns"
+PHYSICAL: Final = "delta.columnMapping.physicalName"
+FIELD_ID: Final = "delta.columnMapping.id"
+MAX_ID: Final = "delta.columnMapping.maxColumnId"
+GENERATION: Final = "delta.generationExpression"
 
 _UNMAPPABLE: Final = frozenset(" ,;{}()\n\t=")
 _WORDS: Final[Mapping[pa.DataType, str]] = {
@@ -53,7 +45,7 @@ _WORDS: Final[Mapping[pa.DataType, str]] = {
 _TYPES: Final = {word: kind for kind, word in _WORDS.items()}
 
 # What our writing of data files obeys. A table that asks for more of its writers is left alone.
-_WRITER_FEATURES: Final = frozenset(
+WRITER_FEATURES: Final = frozenset(
     {
         "appendOnly",
         "changeDataFeed",
@@ -72,7 +64,8 @@ _READER_FEATURES: Final = frozenset({"columnMapping", "timestampNtz", "v2Checkpo
 
 @dataclass(frozen=True, slots=True)
 class DeltaColumn:
-    """A column as the table's metadata has it. `generated` is its generation expression, if any."""
+    """A column as the table's metadata has it. `generated` is its generation expression, if any; `source_id` says
+    which column of the source fills it, where the table has that noted."""
 
     name: str
     physical: str
@@ -80,6 +73,7 @@ class DeltaColumn:
     word: str
     required: bool
     generated: str | None
+    source_id: int | None = None
 
 
 def delta_word(field: TargetField) -> str:
@@ -116,15 +110,17 @@ def quoted(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
-def expected_columns(schema: TargetSchema, layout: TableLayout) -> list[DeltaColumn]:
+def expected_columns(
+    schema: TargetSchema, layout: TableLayout, partition_names: Sequence[str], mapped: bool
+) -> list[DeltaColumn]:
     """Every column of the table to be, the generated ones (dates: first day of the unit) at the end."""
     names = {field.name for field in schema.fields}
-    _check_names(names, mapped=dict(layout.properties).get(MAPPING) == "name")
+    check_names(names, mapped)
     columns = [
-        DeltaColumn(field.name, field.name, i, delta_word(field), field.required, None)
+        DeltaColumn(field.name, field.name, i, delta_word(field), field.required, None, field.source_id)
         for i, field in enumerate(schema.fields, 1)
     ]
-    for term in layout.partitions:
+    for term, name in zip(layout.partitions, partition_names, strict=True):
         field = next((field for field in schema.fields if field.name == term.column), None)
         if field is None:
             raise ConfigError(f"partition_by: the destination has no column '{term.column}'")
@@ -134,15 +130,15 @@ def expected_columns(schema: TargetSchema, layout: TableLayout) -> list[DeltaCol
             continue
         if not (pa.types.is_timestamp(field.type) or pa.types.is_date(field.type)):
             raise ConfigError(f"partition_by: {term.transform}({term.column}) needs a date or timestamp column")
-        if term.name in names:
-            raise ConfigError(f"partition_by: the generated column '{term.name}' would hide a column of that name")
-        columns.append(DeltaColumn(term.name, term.name, len(columns) + 1, "date", False, generation(term)))
+        if name in names:
+            raise ConfigError(f"partition_by: the generated column '{name}' would hide a column of that name")
+        columns.append(DeltaColumn(name, name, len(columns) + 1, "date", False, generation(term)))
     if len(layout.partitions) == len(columns):
         raise ConfigError("partition_by: a table cannot be partitioned by all of its columns")
     return columns
 
 
-def _check_names(names: set[str], mapped: bool) -> None:
+def check_names(names: set[str], mapped: bool) -> None:
     """Raise ConfigError for names that a Delta table cannot have, or other readers could not tell apart."""
     lower: dict[str, str] = {}
     for name in sorted(names):
@@ -151,149 +147,52 @@ def _check_names(names: set[str], mapped: bool) -> None:
                 f"columns '{twin}' and '{name}' differ in case alone, which Delta cannot tell apart; "
                 f"rename one in destination.columns.{name}"
             )
-        if not mapped and _UNMAPPABLE & set(name):
+        if not mapped and needs_mapping(name):
             raise ConfigError(
                 f"column '{name}' has a character that a Delta column has only under column mapping; "
                 f"rename it in destination.columns, or set {MAPPING}: name in destination.properties"
             )
 
 
-def create(path: Path, columns: list[DeltaColumn], layout: TableLayout) -> None:
-    """Make the table, or do nothing where somebody else just did. Raises ConfigError, OSError."""
-    (path / delta_log.LOG).mkdir(parents=True, exist_ok=True)
-    protocol, metadata = _staged(path, columns, layout)
-    info = delta_log.commit_info("CREATE TABLE")
-    with suppress(FileExistsError):
-        delta_log.put(path, 0, [info, {"protocol": protocol}, {"metaData": metadata}])
+def needs_mapping(name: str) -> bool:
+    """Whether a column can have this name under column mapping only."""
+    return bool(_UNMAPPABLE & set(name))
 
 
-def set_properties(path: Path, table: DeltaTable, columns: list[DeltaColumn], layout: TableLayout) -> None:
-    """Bring properties that the pipeline changed into its table, with the protocol that they ask for.
-
-    Raises ConfigError, FileExistsError (somebody else committed first), OSError. deltalake's own way
-    adds table features that nobody asked for (1.6.6: variantType), which shuts other readers out.
-    """
-    have = dict(table.metadata().configuration)
-    if all(have.get(key) == value for key, value in layout.properties):
-        return
-    merged = have | dict(layout.properties)
-    staged = {key: value for key, value in merged.items() if key != _MAX_ID}
-    wanted, _ = _staged(path, columns, replace(layout, properties=tuple(staged.items())))
-    info = delta_log.commit_info("SET TBLPROPERTIES")
-    actions = [info, {"metaData": _metadata(table, merged)}]
-    if (protocol := _widened(table, wanted)) is not None:
-        actions.insert(1, {"protocol": protocol})
-    delta_log.put(path, table.version() + 1, actions)
+def source_ids(columns: Iterable[DeltaColumn]) -> str | None:
+    """The table property `SOURCE_IDS` for these columns; None where none is known."""
+    known = {column.name: column.source_id for column in columns if column.source_id is not None}
+    return json.dumps(known, ensure_ascii=False) if known else None
 
 
-def _metadata(table: DeltaTable, configuration: Mapping[str, str]) -> dict[str, Any]:
-    held = table.metadata()
-    return {
-        "id": str(held.id),
-        "name": held.name,
-        "description": held.description,
-        "format": {"provider": "parquet", "options": {}},
-        "schemaString": table.schema().to_json(),
-        "partitionColumns": held.partition_columns,
-        "createdTime": held.created_time,
-        "configuration": dict(configuration),
-    }
-
-
-def _widened(table: DeltaTable, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The table's protocol with what `wanted` has more; None when that is nothing."""
-    have = table.protocol()
-    if have.writer_features is None:
-        higher = wanted["minWriterVersion"] > have.min_writer_version
-        return dict(wanted) if higher or wanted["minReaderVersion"] > have.min_reader_version else None
-    writer = set(have.writer_features) | set(wanted.get("writerFeatures", ()))
-    reader = set(have.reader_features or ()) | set(wanted.get("readerFeatures", ()))
-    if writer == set(have.writer_features) and reader == set(have.reader_features or ()):
-        return None
-    return {
-        "minReaderVersion": have.min_reader_version,
-        "minWriterVersion": have.min_writer_version,
-        "readerFeatures": sorted(reader),
-        "writerFeatures": sorted(writer),
-    }
-
-
-def _staged(path: Path, columns: list[DeltaColumn], layout: TableLayout) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Protocol and metadata that deltalake gives such a table, from one made beside it for a moment."""
-    with TemporaryDirectory(prefix="_creating-", dir=path) as staging:
-        return _staged_actions(Path(staging) / "table", columns, layout)
-
-
-def _features(columns: list[DeltaColumn], properties: Mapping[str, str]) -> list[TableFeatures]:
-    """All that a mapped table uses: raising the protocol drops what a lower version stood for unless it is named."""
-    features = [TableFeatures.ColumnMapping]
-    if properties.get(CHANGE_FEED) == "true":
-        features.append(TableFeatures.ChangeDataFeed)
-    if properties.get("delta.appendOnly") == "true":
-        features.append(TableFeatures.AppendOnly)
-    if any(column.generated for column in columns):
-        features.append(TableFeatures.GeneratedColumns)
-    return features
-
-
-def _staged_actions(
-    staging: Path, columns: list[DeltaColumn], layout: TableLayout
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    properties = dict(layout.properties)
-    if properties.get(MAPPING, "none") not in ("none", "name"):
-        raise ConfigError(f"destination.properties: {MAPPING} is 'name' or left out; other modes are not written")
-    for name in (delta_log.CHECKPOINT_INTERVAL, INDEXED_COLUMNS):
-        if not properties.get(name, "1").removeprefix("-").isdigit():
-            raise ConfigError(f"destination.properties: {name} is a whole number")
-    fields = [
-        Field(
-            column.name,
-            PrimitiveType(column.word),
-            nullable=not column.required,
-            metadata={_GENERATION: column.generated} if column.generated else None,
-        )
-        for column in columns
-    ]
-    try:
-        table = DeltaTable.create(
-            str(staging),
-            Schema(fields),
-            partition_by=[term.name for term in layout.partitions],
-            configuration=properties,
-        )
-        if properties.get(MAPPING) == "name":
-            table.alter.add_feature(_features(columns, properties), allow_protocol_versions_increase=True)
-    except DeltaError as error:
-        raise ConfigError(f"destination.properties: {_one_line(error)}") from error
-    actions: dict[str, dict[str, Any]] = {}
-    for file in sorted((staging / "_delta_log").glob("*.json")):
-        for line in file.read_text().splitlines():
-            actions |= json.loads(line)
-    beyond = sorted(set(actions["protocol"].get("writerFeatures", ())) - _WRITER_FEATURES)
-    if beyond:
-        raise ConfigError(f"destination.properties ask for {', '.join(beyond)}, which this platform does not write")
-    metadata = actions["metaData"]
-    schema = json.loads(metadata["schemaString"])
-    for field in schema["fields"]:
-        if _PHYSICAL in field["metadata"]:
-            field["metadata"][_PHYSICAL] = field["name"]
-    metadata["schemaString"] = json.dumps(schema)
-    return actions["protocol"], metadata
+def json_fields(table: DeltaTable) -> list[dict[str, Any]]:
+    """The fields of the table's schema as its log has them."""
+    fields: list[dict[str, Any]] = json.loads(table.schema().to_json())["fields"]
+    return fields
 
 
 def actual_columns(table: DeltaTable) -> list[DeltaColumn]:
     """Every column of the table as it is."""
+    configuration = table.metadata().configuration
+    # Names may be left in a schema whose mapping is off: they count under column mapping alone.
+    mapped = configuration.get(MAPPING, "none") != "none"
+    return columns_of(json_fields(table), json.loads(configuration.get(SOURCE_IDS, "{}")), mapped)
+
+
+def columns_of(fields: Iterable[Mapping[str, Any]], ids: Mapping[str, int], mapped: bool) -> list[DeltaColumn]:
+    """The columns that these fields of a schema describe."""
     columns = []
-    for field in json.loads(table.schema().to_json())["fields"]:
+    for field in fields:
         meta, word = field["metadata"], field["type"]
         columns.append(
             DeltaColumn(
                 field["name"],
-                meta.get(_PHYSICAL, field["name"]),
-                meta.get(_ID),
+                meta[PHYSICAL] if mapped else field["name"],
+                meta[FIELD_ID] if mapped else None,
                 word.replace(" ", "") if isinstance(word, str) else word["type"],
                 not field["nullable"],
-                meta.get(_GENERATION),
+                meta.get(GENERATION),
+                ids.get(field["name"]),
             )
         )
     return columns
@@ -303,20 +202,28 @@ def check_writable(table: DeltaTable, name: str) -> None:
     """Raise NotUnderstood for a table whose protocol asks more of writers than is done here."""
     asked = set(table.protocol().writer_features or ())
     configuration = table.metadata().configuration
-    beyond = sorted(asked - _WRITER_FEATURES)
+    beyond = sorted(asked - WRITER_FEATURES) + _other_mapping(configuration)
     beyond += sorted(key for key in configuration if key.startswith("delta.constraints."))
     if beyond:
         raise NotUnderstood(f"{name} uses {', '.join(beyond)}, which this platform does not write; choose another path")
 
 
+def _other_mapping(configuration: Mapping[str, str]) -> list[str]:
+    mode = configuration.get(MAPPING, "none")
+    return [] if mode in ("none", "name") else [f"{MAPPING}: {mode}"]
+
+
 def check_readable(table: DeltaTable, name: str) -> None:
     """Raise NotUnderstood for a table whose data files alone are not its rows (deletion vectors, widened types)."""
     beyond = sorted(set(table.protocol().reader_features or ()) - _READER_FEATURES)
+    beyond += _other_mapping(table.metadata().configuration)
     if beyond:
         raise NotUnderstood(f"{name} uses {', '.join(beyond)}, which this platform does not read; rewrite it without")
 
 
-def check_same(table: DeltaTable, expected: list[DeltaColumn], layout: TableLayout, name: str) -> None:
+def check_same(
+    table: DeltaTable, expected: list[DeltaColumn], layout: TableLayout, partitions: Sequence[str], name: str
+) -> None:
     """Raise SchemaConflict where the table's columns, partitions or mapping are not those expected."""
     differences: list[str] = []
     actual = {column.name: column for column in actual_columns(table)}
@@ -331,14 +238,18 @@ def check_same(table: DeltaTable, expected: list[DeltaColumn], layout: TableLayo
             differences.append(f"column '{column.name}' is {word} there and not here")
         elif (there.generated is None) != (column.generated is None):
             differences.append(f"column '{column.name}' is generated in one and not in the other")
+        elif there.generated != column.generated:
+            differences.append(f"column '{column.name}' is generated as {there.generated}, not {column.generated}")
+        elif None not in (there.source_id, column.source_id) and there.source_id != column.source_id:
+            differences.append(f"column '{column.name}' was filled by another column of the source of that name")
     differences += [f"it has a column '{extra}' more" for extra in actual]
     metadata = table.metadata()
-    partitions = [term.name for term in layout.partitions]
-    if metadata.partition_columns != partitions:
+    if metadata.partition_columns != list(partitions):
         have, want = ", ".join(metadata.partition_columns) or "nothing", ", ".join(partitions) or "nothing"
         differences.append(f"it is partitioned by {have} and should be by {want}")
-    mode, wanted = metadata.configuration.get(MAPPING, "none"), dict(layout.properties).get(MAPPING, "none")
-    if mode != wanted:
+    # A table that was given mapping by a rename keeps it, whether the pipeline asks for mapping or says nothing.
+    mode = metadata.configuration.get(MAPPING, "none")
+    if (wanted := dict(layout.properties).get(MAPPING, mode)) != mode:
         differences.append(f"its {MAPPING} is {mode} and should be {wanted}")
     if differences:
         more = f" and {len(differences) - 5} differences more" if len(differences) > 5 else ""
@@ -358,7 +269,3 @@ def stored_columns(columns: Iterable[DeltaColumn], partition_columns: list[str])
         if column.name not in partition_columns:
             stored.append(StoredColumn(column.name, column.physical, kind, column.required, column.field_id))
     return tuple(stored)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -9,22 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote
 
 import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from cdc_platform.destinations import delta_log
 from cdc_platform.destinations.copy_on_write import FILE, LiveFiles, Plan
-from cdc_platform.destinations.delta_files import partition_text
+from cdc_platform.destinations.delta_rows import column_type
 from cdc_platform.destinations.delta_table import DeltaColumn
+from cdc_platform.destinations.delta_write import CHANGE_TYPE
 from cdc_platform.destinations.rows import OPERATION
 from cdc_platform.model.change import DELETE
 
-CHANGE_TYPE: Final = "_change_type"
 _FEED_ROWS: Final = 100_000
+_AS_WRITTEN: Final = pl.ScanCastOptions(
+    integer_cast="upcast", float_cast="upcast", datetime_cast=["nanosecond-downcast", "convert-timezone"]
+)
+"""Types in files that hold the same values: of writers before a column was widened, and of Spark's INT96."""
 
 
 def live_files(table: DeltaTable, root: Path, columns: Sequence[DeltaColumn], key: Sequence[str]) -> LiveFiles:
@@ -43,6 +46,9 @@ def live_files(table: DeltaTable, root: Path, columns: Sequence[DeltaColumn], ke
         places_of = pl.LazyFrame({"\x1fpath": [files[i] for i in places], FILE: pl.Series(places, dtype=pl.UInt32)})
         scan = pl.scan_parquet(
             [files[i] for i in places],
+            # A file is as old as its shape: what it lacks is null, whichever file comes first.
+            schema={column.physical: column_type(column) for column in in_file},
+            cast_options=_AS_WRITTEN,
             include_file_paths="\x1fpath",
             glob=False,
             hive_partitioning=False,
@@ -98,23 +104,3 @@ def feed(
 
 def _typed(rows: pl.DataFrame, change: str, columns: Sequence[str]) -> pl.DataFrame:
     return rows.select(*columns, pl.lit(change, pl.String).alias(CHANGE_TYPE))
-
-
-def removals(
-    live: LiveFiles, table: DeltaTable, touched: Sequence[int], partitions: Sequence[DeltaColumn]
-) -> list[dict[str, Any]]:
-    """A `remove` for each touched file, with the values that it was added with."""
-    adds = pa.table(table.get_add_actions())
-    now = delta_log.now()
-    values = {column.name: adds["partition"].combine_chunks().field(column.name).to_pylist() for column in partitions}
-    return [
-        {
-            "path": live.paths[i],
-            "deletionTimestamp": now,
-            "dataChange": True,
-            "extendedFileMetadata": True,
-            "partitionValues": {c.physical: partition_text(values[c.name][i], c.name) for c in partitions},
-            "size": live.sizes[i],
-        }
-        for i in touched
-    ]

@@ -2,6 +2,7 @@
 
     append   own Parquet files in the table's sort order, one snapshot          memory bounded by arrange.py
     upsert   copy-on-write of the files that hold a changed key, one snapshot
+    evolve   a new schema over the same files, and one snapshot of no new file     iceberg_evolution.py
     applied  summary of the newest ancestor snapshot of this log; a table property where snapshots are expired
 
 The default catalog is SQLite, `catalog.db` in the warehouse, its name `default`. Questions to it are answered
@@ -20,11 +21,12 @@ import polars as pl
 import pyarrow as pa
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from cdc_platform.destinations import iceberg_metadata, iceberg_table
+from cdc_platform.destinations import iceberg_metadata, iceberg_names, iceberg_table
 from cdc_platform.destinations.arrange import Arrangement
 from cdc_platform.destinations.commit import Conflict, once
 from cdc_platform.destinations.copy_on_write import FILE, batches, plan, rewritten
 from cdc_platform.destinations.destination import Applied, Written
+from cdc_platform.destinations.iceberg_evolution import Evolution, evolution
 from cdc_platform.destinations.iceberg_metadata import Metadata
 from cdc_platform.destinations.places import blocked
 from cdc_platform.destinations.rows import RowCheck
@@ -57,26 +59,67 @@ class IcebergDestination:
         self._warehouse = Path(warehouse.removeprefix("file://")).absolute()
         self._identifier = identifier
         self._config = dict(catalog) if catalog is not None else None
+        self._written_layout = layout
         self._layout = layout
         self._name = f"Iceberg table {identifier} in {self._warehouse}"
         self._schema: TargetSchema | None = None
+        self._to_note: dict[str, str] = {}
         self._opened: Catalog | None = None
 
     def ensure(self, schema: TargetSchema) -> None:
         schema = iceberg_table.required_schema(schema)
-        iceberg_table.check_layout(schema, self._layout)
         metadata = self._metadata()
         if metadata is None:
+            iceberg_table.check_layout(schema, self._written_layout)
             with self._guard():
                 self._create(schema)
             metadata = self._existing_metadata()
-        iceberg_table.check_same(metadata, schema, self._layout, self._name)
-        self._schema = schema
+        self._take(metadata, schema)
         wanted = {key: value for key, value in self._layout.properties if metadata.properties.get(key) != value}
         wanted.pop(iceberg_table.FORMAT_VERSION, None)
         if wanted:
             with self._guard(), self._load().transaction() as transaction:
                 transaction.set_properties(wanted)
+
+    def _take(self, metadata: Metadata, schema: TargetSchema) -> None:
+        """Take this schema for the table's, whose metadata this is. Raises SchemaConflict where it is not.
+
+        A table of an earlier release does not say which source column fills which of its own. Where all names and
+        types agree they are known by name; the next commit says so.
+        """
+        layout = iceberg_names.current_layout(metadata, self._written_layout)
+        iceberg_table.check_layout(schema, layout)
+        iceberg_table.check_same(metadata, schema, layout, self._name)
+        self._schema, self._layout = schema, layout
+        known = iceberg_table.source_ids(schema)
+        self._to_note = {key: text for key, text in known.items() if metadata.properties.get(key) != text}
+
+    def evolve(self, schema: TargetSchema, applied: Applied) -> None:
+        schema = iceberg_table.required_schema(schema)
+        adopted = {field.name: field.source_id for field in self._schema.fields} if self._schema else {}
+        known = {name: number for name, number in adopted.items() if number is not None}
+
+        def attempt() -> Written:
+            table = self._load()
+            metadata = iceberg_metadata.read(table.metadata_location)
+            change = evolution(metadata, schema, known, self._name)
+            there = metadata.applied(applied.log_id)
+            newest = applied if there is None or there.version < applied.version else there
+            if change is None and newest == there:
+                return Written(metadata.snapshot_id or -1, 0)
+            return self._commit(table, [], [], newest, 0, change)
+
+        def landed() -> Written | None:
+            metadata = self._existing_metadata()
+            there = metadata.applied(applied.log_id)
+            if there is None or there.version < applied.version:
+                return None
+            change = evolution(metadata, schema, known, self._name)
+            return Written(metadata.snapshot_id or -1, 0) if change is None else None
+
+        with self._guard():
+            once(attempt, landed, lambda: None, _doubtful(), self._name)
+        self._take(self._existing_metadata(), schema)
 
     def applied(self, log_id: str) -> Applied | None:
         metadata = self._metadata()
@@ -163,7 +206,7 @@ class IcebergDestination:
         wait = wait_random_exponential(multiplier=0.02, max=0.5)
         for attempt in Retrying(stop=stop_after_attempt(_CREATE_ATTEMPTS), wait=wait, retry=racing, reraise=True):
             with attempt:
-                iceberg_table.create(self._catalog(), self._identifier, schema, self._layout)
+                iceberg_table.create(self._catalog(), self._identifier, schema, self._written_layout)
 
     # Opening and failing
 
@@ -262,7 +305,13 @@ class IcebergDestination:
         return IcebergWriting(table, self._layout.partitions)
 
     def _commit(
-        self, table: Table, removed: Sequence[IcebergFile], added: Sequence[IcebergFile], applied: Applied, rows: int
+        self,
+        table: Table,
+        removed: Sequence[IcebergFile],
+        added: Sequence[IcebergFile],
+        applied: Applied,
+        rows: int,
+        change: Evolution | None = None,
     ) -> Written:
         from pyiceberg.exceptions import CommitFailedException
 
@@ -270,7 +319,7 @@ class IcebergDestination:
 
         summary, noted = iceberg_metadata.snapshot_properties(applied), iceberg_metadata.table_properties(applied)
         try:
-            iceberg_snapshot.commit(table, removed, added, summary, noted)
+            iceberg_snapshot.commit(table, removed, added, summary, noted | self._to_note, change)
         except CommitFailedException as error:
             raise Conflict from error
         snapshot = table.current_snapshot()

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
-from pyiceberg.conversions import from_bytes
 from pyiceberg.manifest import DataFile as IcebergFile
 from pyiceberg.manifest import ManifestContent
 from pyiceberg.table import Table
@@ -18,6 +18,8 @@ from pyiceberg.types import NestedField, PrimitiveType
 
 from cdc_platform.destinations.copy_on_write import FILE, LiveFiles
 from cdc_platform.destinations.iceberg_metadata import arrow_type, local_path
+from cdc_platform.destinations.iceberg_names import NAME_MAPPING
+from cdc_platform.destinations.iceberg_snapshot import bound
 from cdc_platform.errors import NotUnderstood
 from cdc_platform.model.projection import polars_type
 
@@ -60,7 +62,7 @@ def _bounds(files: Sequence[IcebergFile], field: NestedField) -> pl.DataFrame:
     assert isinstance(kind, PrimitiveType)
 
     def values(maps: Sequence[Mapping[int, bytes] | None]) -> list[Any]:
-        return [from_bytes(kind, held[number]) if held and number in held else None for held in maps]
+        return [bound(kind, held[number]) if held and number in held else None for held in maps]
 
     dtype = _polars(kind)
     low = values([file.lower_bounds for file in files])
@@ -89,6 +91,7 @@ class _Reader:
     def __init__(self, table: Table, files: Sequence[str]) -> None:
         self._ids = {field.name: field.field_id for field in table.schema().fields}
         self._files = files
+        self._mapping = table.name_mapping()
         self._types = {
             field.name: _polars(field.field_type)
             for field in table.schema().fields
@@ -96,29 +99,45 @@ class _Reader:
         }
 
     def read(self, places: Sequence[int], names: Sequence[str]) -> pl.LazyFrame:
-        groups: dict[tuple[str | None, ...], list[int]] = {}
+        groups: dict[tuple[pa.Field | None, ...], list[int]] = {}
         for place in places:
-            stored = self._stored_names(self._files[place])
+            stored = self._stored(self._files[place])
             groups.setdefault(tuple(stored.get(self._ids[name]) for name in names), []).append(place)
         return pl.concat([self._scan(group, names, stored) for stored, group in groups.items()])
 
-    def _stored_names(self, file: str) -> dict[int, str]:
-        schema = pq.read_schema(file)
-        return {
-            int(field.metadata[b"PARQUET:field_id"]): field.name
-            for field in schema
-            if field.metadata and b"PARQUET:field_id" in field.metadata
-        }
+    def _stored(self, file: str) -> dict[int, pa.Field]:
+        """The file's columns by field id: its own ids, or the table's mapping of names where the file has none."""
+        schema = pq.read_schema(file).remove_metadata()
+        ids = [(field.metadata or {}).get(b"PARQUET:field_id") for field in schema]
+        plain = [field.remove_metadata() for field in schema]
+        if any(ids):
+            return {int(number): field for number, field in zip(ids, plain, strict=True) if number is not None}
+        if self._mapping is None:
+            raise NotUnderstood(
+                f"the data file {file} has no field ids, and its table no {NAME_MAPPING} to tell columns by name; "
+                "rewrite the file, or set that property"
+            )
+        numbers = {name: entry.field_id for entry in self._mapping for name in entry.names}
+        return {number: field for field in plain if (number := numbers.get(field.name)) is not None}
 
-    def _scan(self, places: Sequence[int], names: Sequence[str], stored: Sequence[str | None]) -> pl.LazyFrame:
+    def _scan(self, places: Sequence[int], names: Sequence[str], stored: Sequence[pa.Field | None]) -> pl.LazyFrame:
         files = [self._files[place] for place in places]
         places_of = pl.LazyFrame({_PATH: files, FILE: pl.Series(places, dtype=pl.UInt32)})
         scan = pl.scan_parquet(
             files, include_file_paths=_PATH, glob=False, hive_partitioning=False, extra_columns="ignore"
         )
-        columns = [
-            pl.lit(None, self._types[name]).alias(name) if held is None else pl.col(held).alias(name)
-            for name, held in zip(names, stored, strict=True)
-        ]
+        columns = [self._column(name, held).alias(name) for name, held in zip(names, stored, strict=True)]
         rows = scan.select(*columns, _PATH).join(places_of, on=_PATH, how="inner", maintain_order="left")
         return rows.select(*names, FILE)
+
+    def _column(self, name: str, held: pa.Field | None) -> pl.Expr:
+        kind = self._types[name]
+        if held is None:
+            return pl.lit(None, kind)
+        value = pl.col(held.name)
+        widened = (
+            (pa.types.is_int32(held.type) and kind == pl.Int64)
+            or (pa.types.is_float32(held.type) and kind == pl.Float64)
+            or (pa.types.is_decimal(held.type) and isinstance(kind, pl.Decimal))
+        )
+        return value.cast(kind) if widened else value

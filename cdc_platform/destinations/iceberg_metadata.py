@@ -21,7 +21,8 @@ from urllib.parse import quote
 import pyarrow as pa
 
 from cdc_platform.destinations.destination import Applied
-from cdc_platform.model.target import TargetField
+from cdc_platform.errors import NeedsPerson
+from cdc_platform.model.target import SOURCE_IDS, TargetField
 
 _WORDS: Final[Mapping[str, pa.DataType]] = {
     "boolean": pa.bool_(),
@@ -42,6 +43,8 @@ LOG_ID: Final = "cdc.log_id"
 VERSION: Final = "cdc.version"
 POSITION: Final = "cdc.position"
 _PROPERTY: Final = "cdc.applied."
+FORMER_NAMES: Final = "cdc.columns.former"
+"""The table property that keeps what renamed columns were called: JSON, column name to its former names."""
 
 
 def iceberg_word(kind: pa.DataType) -> str | None:
@@ -106,17 +109,43 @@ class Metadata:
 
     @property
     def columns(self) -> list[TargetField]:
+        ids = self.source_ids
         return [
-            TargetField(field["name"], arrow_type(field["type"]) or pa.null(), field["required"])
+            TargetField(
+                field["name"], arrow_type(field["type"]) or pa.null(), field["required"], ids.get(field["name"])
+            )
             for field in self.fields
         ]
 
     @property
     def key(self) -> set[str]:
+        ids = self.identifiers
+        return {field["name"] for field in self.fields if field["id"] in ids}
+
+    @property
+    def identifiers(self) -> set[int]:
+        """Field ids of the key."""
         current = self.document["current-schema-id"]
         schema = next(s for s in self.document["schemas"] if s["schema-id"] == current)
-        ids = set(schema.get("identifier-field-ids", ()))
-        return {field["name"] for field in schema["fields"] if field["id"] in ids}
+        return set(schema.get("identifier-field-ids", ()))
+
+    @property
+    def source_ids(self) -> dict[str, int]:
+        """Which source column fills each column; those that are not said, or not there any more, are missing."""
+        return self._by_column(SOURCE_IDS)
+
+    @property
+    def former_names(self) -> dict[str, list[str]]:
+        """What the columns that were renamed were called before."""
+        return self._by_column(FORMER_NAMES)
+
+    def _by_column(self, key: str) -> dict[str, Any]:
+        """What a property says of the columns that are there."""
+        try:
+            held = dict(json.loads(self.properties.get(key, "{}")))
+        except (ValueError, TypeError) as error:
+            raise NeedsPerson(f"the Iceberg table property {key} is not as it was written; restore it") from error
+        return {field["name"]: held[field["name"]] for field in self.fields if field["name"] in held}
 
     @property
     def partitions(self) -> list[tuple[str, str]]:
@@ -127,13 +156,24 @@ class Metadata:
         return [(names.get(f["source-id"], "?"), f["transform"]) for f in spec["fields"] if f["transform"] != "void"]
 
     @property
-    def sort(self) -> list[tuple[str, bool]]:
-        """(column, descending) of each term of the current sort order; a transformed term shows its transform."""
+    def partition_terms(self) -> list[Mapping[str, Any]]:
+        """The partition fields of all specs, as the metadata writes them: files of former ones may be live."""
+        return [term for spec in self.document["partition-specs"] for term in spec["fields"]]
+
+    @property
+    def sort_terms(self) -> Sequence[Mapping[str, Any]]:
+        """The terms of the current sort order, as the metadata writes them."""
         current = self.document["default-sort-order-id"]
         order = next(o for o in self.document["sort-orders"] if o["order-id"] == current)
+        terms: Sequence[Mapping[str, Any]] = order["fields"]
+        return terms
+
+    @property
+    def sort(self) -> list[tuple[str, bool]]:
+        """(column, descending) of each term of the current sort order; a transformed term shows its transform."""
         names = {field["id"]: field["name"] for field in self.fields}
         terms = []
-        for term in order["fields"]:
+        for term in self.sort_terms:
             name = names.get(term["source-id"], "?")
             shown = name if term["transform"] == "identity" else f"{term['transform']}({name})"
             terms.append((shown, term["direction"] == "desc"))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
 from cdc_platform.destinations.iceberg_metadata import Metadata, iceberg_word
 from cdc_platform.errors import ConfigError, NotUnderstood, SchemaConflict
-from cdc_platform.model.target import PartitionField, TableLayout, TargetField, TargetSchema
+from cdc_platform.model.target import SOURCE_IDS, PartitionField, TableLayout, TargetSchema
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -29,12 +31,12 @@ def required_schema(schema: TargetSchema) -> TargetSchema:
             )
         if field.name in schema.key and pa.types.is_floating(field.type):
             raise ConfigError(f"column '{field.name}' is {field.type}, which Iceberg takes no key of; cast it")
-        fields.append(TargetField(field.name, field.type, field.required or field.name in schema.key))
+        fields.append(replace(field, required=field.required or field.name in schema.key))
     return TargetSchema(tuple(fields), schema.key)
 
 
 def check_layout(schema: TargetSchema, layout: TableLayout) -> None:
-    """Raise ConfigError for partitions, sort terms or properties that the schema cannot have."""
+    """Raise ConfigError for partitions, sort terms or properties that no table of this schema can have."""
     kinds = {field.name: field.type for field in schema.fields}
     for term in layout.partitions:
         _check_partition(term, kinds)
@@ -54,12 +56,16 @@ def _check_partition(term: PartitionField, kinds: Mapping[str, pa.DataType]) -> 
             raise ConfigError(f"partition_by: '{term.column}' is {kind}; partitions are of other types")
     elif not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
         raise ConfigError(f"partition_by: {term.transform}({term.column}) needs a date or timestamp column")
-    elif term.name in kinds:
-        raise ConfigError(f"partition_by: the partition field '{term.name}' would hide a column of that name")
+
+
+def source_ids(schema: TargetSchema) -> dict[str, str]:
+    """The table property that says which source column fills each column; nothing where no column has an id."""
+    ids = {field.name: field.source_id for field in schema.fields if field.source_id is not None}
+    return {SOURCE_IDS: json.dumps(ids, ensure_ascii=False)} if ids else {}
 
 
 def create(catalog: Catalog, identifier: str, schema: TargetSchema, layout: TableLayout) -> None:
-    """Make the table and its namespace, or do nothing where somebody else just did."""
+    """Make the table and its namespace, or do nothing where somebody else just did. Raises ConfigError."""
     from pyiceberg.exceptions import NamespaceAlreadyExistsError, TableAlreadyExistsError
     from pyiceberg.partitioning import PARTITION_FIELD_ID_START, PartitionSpec
     from pyiceberg.partitioning import PartitionField as IcebergPartition
@@ -70,6 +76,9 @@ def create(catalog: Catalog, identifier: str, schema: TargetSchema, layout: Tabl
     from pyiceberg.types import NestedField
 
     ids = {field.name: i for i, field in enumerate(schema.fields, 1)}
+    for term in layout.partitions:
+        if term.transform != "identity" and term.name in ids:
+            raise ConfigError(f"partition_by: the partition field '{term.name}' would hide a column of that name")
     fields = [
         NestedField(
             field_id=ids[field.name],
@@ -106,14 +115,17 @@ def create(catalog: Catalog, identifier: str, schema: TargetSchema, layout: Tabl
             Schema(*fields, identifier_field_ids=[ids[name] for name in schema.key]),
             partition_spec=spec,
             sort_order=order,
-            properties={FORMAT_VERSION: "2", **dict(layout.properties)},
+            properties={FORMAT_VERSION: "2", **dict(layout.properties), **source_ids(schema)},
         )
     except TableAlreadyExistsError:
         return
 
 
 def check_same(metadata: Metadata, schema: TargetSchema, layout: TableLayout, name: str) -> None:
-    """Raise SchemaConflict where the table's columns, key, partitions or sort order are not those expected."""
+    """Raise SchemaConflict where the table's columns, key, partitions or sort order are not those expected.
+
+    `layout` names columns as they are called now. Where table or schema have no source id, names and types tell alone.
+    """
     if metadata.document["format-version"] != 2:
         raise NotUnderstood(f"{name} is of format version {metadata.document['format-version']}; only 2 is written")
     differences: list[str] = []
@@ -128,6 +140,8 @@ def check_same(metadata: Metadata, schema: TargetSchema, layout: TableLayout, na
         elif there.required != field.required:
             word = "required" if there.required else "not required"
             differences.append(f"column '{field.name}' is {word} there and not here")
+        elif None not in (there.source_id, field.source_id) and there.source_id != field.source_id:
+            differences.append(f"column '{field.name}' was filled by another column of the source, since gone")
     differences += [f"it has a column '{extra}' more" for extra in actual]
     for what, have, want in (
         ("identified", sorted(metadata.key), sorted(schema.key)),

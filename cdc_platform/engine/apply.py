@@ -1,6 +1,7 @@
 """From a change log into a destination.
 
     log.read(after=applied) ──> history | last change of each key ──> projection ──> one commit with the version
+                            ──> another shape ──> destination.evolve ──> one commit with the version (shaping.py)
 
 Why each change is applied once: the commit that holds the rows holds the log's version too, and a version that is
 in is never read again. A process that dies before the commit leaves nothing, after it leaves everything.
@@ -14,16 +15,16 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from cdc_platform.change_log.log import Slice
+from cdc_platform.change_log.slices import Slice
 from cdc_platform.destinations.destination import Applied
 from cdc_platform.engine.feeds import Flow
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.engine.progress import Progress, silent
+from cdc_platform.engine.shaping import evolved, opened
 from cdc_platform.errors import ConfigError
 from cdc_platform.model.change import DELETE, INSERT, UPDATE
 from cdc_platform.model.collapse import history, last_changes
-from cdc_platform.model.projection import Projection, projection
-from cdc_platform.model.schema import TableSchema
+from cdc_platform.model.projection import Projection
 
 _COLUMNS = ("operation", "timestamp", "metadata", "before", "after", "_at", "_ordinal", "_snapshot")
 
@@ -52,36 +53,22 @@ def apply(flow: Flow, progress: Progress = silent) -> Application:
         position = flow.log.position()
         if position is None:
             return done
-        plan = projection_of(flow, flow.log.schema())
-        flow.destination.ensure(plan.target)
         log_id = flow.log.id()
         applied = flow.destination.applied(log_id)
+        plan = opened(flow, applied.version if applied else None)
+        shape = flow.log.shape_at(applied.version if applied else 0)
         done.start = done.end = applied.position if applied else ""
         done.log_version = applied.version if applied else 0
         for part in flow.log.read(after=done.log_version):
-            _apply_slice(flow, plan, part, log_id, empty=applied is None and done.version is None, done=done)
-            progress(f"apply {flow.pipeline.id}", sum(done.events.values()) + done.snapshot_rows)
+            if part.shape != shape:
+                plan, shape = evolved(flow, plan, part.shape, log_id), part.shape
+            if part.files:
+                _apply_slice(flow, plan, part, log_id, empty=applied is None and done.version is None, done=done)
+                progress(f"apply {flow.pipeline.id}", sum(done.events.values()) + done.snapshot_rows)
         done.end = done.end or flow.log.format(position)
         done.version = done.version if done.version is not None else flow.destination.table_version()
     done.seconds = time.monotonic() - began
     return done
-
-
-def projection_of(flow: Flow, shape: TableSchema) -> Projection:
-    """How rows of `shape` become rows of the flow's destination."""
-    config = flow.pipeline.config
-    key = tuple(config.table.primary_key or shape.primary_key)
-    for name in key:
-        if name not in shape.names:
-            raise ConfigError(f"{flow.pipeline.where}: source.tables: {shape.table} has no column '{name}' for its key")
-    if config.destination.write_mode == "upsert" and not key:
-        raise ConfigError(
-            f"{flow.pipeline.where}: {shape.table} has no primary key, so its rows cannot be told apart for an upsert; "
-            "use write_mode: append, or name a unique key in source.tables.primary_key"
-        )
-    rules = {name: column.rule() for name, column in config.destination.columns.items()}
-    history = config.destination.write_mode == "append"
-    return projection(shape, rules, config.destination.type, config.source.type, key, keeps_deletes=history)
 
 
 def _apply_slice(flow: Flow, plan: Projection, part: Slice, log_id: str, empty: bool, done: Application) -> None:
@@ -90,7 +77,7 @@ def _apply_slice(flow: Flow, plan: Projection, part: Slice, log_id: str, empty: 
     counter = _Counter(done)
     upsert = flow.pipeline.config.destination.write_mode == "upsert"
     source_key = [plan.source_of(name) for name in plan.target.key]
-    own_key = set(source_key) == set(flow.log.schema().primary_key)
+    own_key = set(source_key) == set(plan.shape.primary_key)
     if upsert and not (part.snapshot and empty and own_key):
         changes = last_changes(counter.watch(part.frames(_COLUMNS)), source_key)
         if part.snapshot and changes.height < part.rows:

@@ -1,6 +1,7 @@
 """From a source's log into the change logs.
 
-    source.changes ──> [drop what the log has] ──> events ──> log.append(upto) ──> source.acknowledge(min over logs)
+    source.changes ──> record.py: [drop what the log has] ──> log.append(upto) ──> source.acknowledge(min over logs)
+                   ──> reconcile.py, for tables whose rows may have changed unlogged
 
 Why nothing is lost: a stretch reaches the logs before the source hears of it, and what it hears is read back from
 the logs: the least position among them, those of failed tables included (but not those of tables in a gap, whose
@@ -11,14 +12,18 @@ A table without changes gets an empty commit with the new position when it is `I
 `QUIET_BYTES` behind where all is quiet: an idle table neither holds the source's log back for long nor costs a commit
 at each poll.
 
+A table that changed its shape and had no row change since is given the shape that the catalogue has: it was read before
+the head was, so what it says had happened by then.
+
 One table's failure is recorded and the others go on; a failure of the source itself ends the capture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import polars as pl
 
@@ -26,20 +31,24 @@ from cdc_platform.change_log.log import ChangeLog
 from cdc_platform.engine.feeds import Feed
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.engine.progress import Progress, silent
-from cdc_platform.errors import CdcError, Gap, NeedsPerson, SchemaConflict
-from cdc_platform.model.change import Captured, ChangeBatch, Followed
+from cdc_platform.engine.reconcile import reconcile
+from cdc_platform.engine.record import evolve, record
+from cdc_platform.errors import CdcError, ConfigError, Gap, NeedsPerson, SchemaConflict
+from cdc_platform.model.change import Captured, Followed
 from cdc_platform.model.event import Origin, events
+from cdc_platform.model.evolution import carried, differences
 from cdc_platform.model.position import Position, parse_binlog
-from cdc_platform.model.schema import TableName, TableSchema
+from cdc_platform.model.schema import Fingerprint, TableName, TableSchema
 from cdc_platform.sources.ahead import ahead
 from cdc_platform.sources.source import Snapshot
+
+T = TypeVar("T")
 
 # How far an idle table's log may fall behind the others: so much is decoded again by the next capture.
 IDLE_BYTES = 1 << 20
 # The same where no followed table had a change: other tables' changes alone should cost a commit seldom.
 QUIET_BYTES = 64 << 20
-# A log has one shape for its life (another one stops its table), so its events have one version.
-_SCHEMA_VERSION = 1
+_FIRST_SHAPE = 1
 
 
 @dataclass(slots=True)
@@ -52,19 +61,28 @@ class Capture:
 
 
 def capture(feed: Feed, until: Position | None = None, progress: Progress = silent) -> Capture:
-    """Bring every log of the feed to `until` (to where the source stands now, when None)."""
+    """Bring every log of the feed to `until`, or to where the source stands now.
+
+    In the latter case, tables whose rows may have changed unlogged are compared with the source, too.
+    """
     with exclusive(feed.locks, feed.lock):
         done = Capture()
-        head = until or feed.source.head()
         tables = _followable(feed, done)
+        head = until or feed.source.head()
         fresh = [t for t in tables if feed.logs[t].position() is None]
         if fresh:
             try:
-                _snapshot(feed, fresh, tables, done, progress)
+                _snapshot(feed, fresh, done, progress)
             except CdcError as error:  # of the snapshot as such: the tables that are followed already go on
                 for table in fresh:
                     done.failures.setdefault(table, error)
-        _follow(feed, [t for t in tables if t not in done.failures], head, done, progress)
+        shapes = {table: feed.logs[table].schema() for table in tables if table not in done.failures}
+        _follow(feed, list(shapes), head, done, progress)
+        if until is None:
+            for table, shape in shapes.items():
+                if table not in done.failures and table not in fresh:
+                    _guarded(done, table, lambda t, s: _catch_up(feed, t, s, tables[t], head), shape)
+            _settle(feed, [t for t in shapes if t not in done.failures], done, progress)
         return done
 
 
@@ -75,18 +93,41 @@ def _followable(feed: Feed, done: Capture) -> dict[TableName, TableSchema]:
     for table, log in feed.logs.items():
         try:
             position = log.position()
-            tables[table] = feed.source.schemas([table])[table]
             if position is None:
+                tables[table] = feed.source.schemas([table])[table]
                 feed.source.prepare([table])
             else:
                 # Not prepared again: that would put a table back into a publication which it was taken out of, and
                 # hide that its changes in between are lost.
                 _check_lineage(feed, table, log, identity)
                 feed.source.check_resumable(position)
+                tables[table] = _shape_now(feed, table)
+                _check_identity(feed, table, log)
         except CdcError as error:
             tables.pop(table, None)
             done.failures[table] = error
     return tables
+
+
+def _shape_now(feed: Feed, table: TableName) -> TableSchema:
+    """The followed table's shape; that it is not there any more is no fault of the configuration."""
+    try:
+        return feed.source.schemas([table])[table]
+    except ConfigError as error:
+        raise SchemaConflict(
+            f"{error}; it was dropped or renamed while it was followed: what was captured stays as it is; rename it "
+            "back, or take its pipeline away"
+        ) from error
+
+
+def _check_identity(feed: Feed, table: TableName, log: ChangeLog) -> None:
+    """A table of the same name may be another one, or may have been out of sight for a while."""
+    known, now = log.fingerprint().identity, feed.source.fingerprints([table])[table].identity
+    if known != now:
+        raise Gap(
+            f"{table}: since its change log was begun it was dropped and made again, or was out of what the log is "
+            "decoded for: changes in between may be lost; begin its pipeline anew"
+        )
 
 
 def _check_lineage(feed: Feed, table: TableName, log: ChangeLog, identity: str) -> None:
@@ -104,11 +145,10 @@ def _check_lineage(feed: Feed, table: TableName, log: ChangeLog, identity: str) 
         )
 
 
-def _snapshot(
-    feed: Feed, fresh: list[TableName], shapes: dict[TableName, TableSchema], done: Capture, progress: Progress
-) -> None:
+def _snapshot(feed: Feed, fresh: list[TableName], done: Capture, progress: Progress) -> None:
     """The first state of each fresh table, all from one snapshot; each log takes its rows in one commit."""
     identity = feed.source.identity()
+    fingerprints = feed.source.fingerprints(fresh)
     with feed.source.snapshot(fresh) as snapshot:
         text = feed.source.format(snapshot.position)
         binlog_base = parse_binlog(text)[0] if feed.system == "mysql" else None
@@ -116,7 +156,7 @@ def _snapshot(
             log = feed.logs[table]
             origin = Origin(feed.system, feed.database, table, identity)
             try:
-                log.create(shapes[table], origin, binlog_base)
+                log.create(carried(None, snapshot.schema(table)), origin, binlog_base, fingerprints[table])
                 rows = _snapshot_events(snapshot, table, origin, done, progress)
                 log.append(rows, snapshot.position, after=None, snapshot=True)
             except CdcError as error:
@@ -130,7 +170,7 @@ def _snapshot_events(
     for batch in ahead(snapshot.read(table)):
         read += len(batch)
         progress(f"snapshot {table.name}", read, total)
-        yield events(batch, origin, _SCHEMA_VERSION, datetime.now(UTC), snapshot=True)
+        yield events(batch, origin, _FIRST_SHAPE, datetime.now(UTC), snapshot=True)
     done.snapshot_rows[table] = read
 
 
@@ -153,55 +193,70 @@ def _follow(feed: Feed, tables: list[TableName], until: Position, done: Capture,
 
 
 def _log(feed: Feed, captured: Captured, positions: dict[TableName, Position], done: Capture) -> int:
-    """Append a stretch to the logs and move `positions` along; tables that fail leave it. Returns rows added."""
+    """Record a stretch in the logs and move `positions` along; tables that fail leave it. Returns changes added."""
     captured_at, total = datetime.now(UTC), 0
     for table, error in captured.failures.items():
         done.failures[table] = error
-        positions.pop(table, None)
     for table in list(positions):
-        batches = [b for b in captured.batches if b.schema.table == table]
+        entries = [entry for entry in captured.entries if entry.table == table]
         try:
-            added = _append(feed, batches, positions[table], captured.upto, captured_at)
+            added, positions[table] = record(feed.logs[table], entries, positions[table], captured.upto, captured_at)
         except CdcError as error:
             done.failures[table] = error
+            added = 0
+        if table in done.failures:
             del positions[table]
-            continue
-        if added:
-            positions[table] = captured.upto
-            done.changes[table] = done.changes.get(table, 0) + added
-            total += added
+        done.changes[table] = done.changes.get(table, 0) + added
+        total += added
     return total
 
 
-def _append(feed: Feed, batches: list[ChangeBatch], position: Position, upto: Position, captured_at: datetime) -> int:
-    """Add a stretch's changes of one table that its log does not have yet; how many these were."""
-    new = [batch for b in batches if len(batch := _since(b, position))]
-    if not new:
-        return 0
-    log = feed.logs[new[0].schema.table]
-    shape, origin = log.schema(), log.origin()
-    for batch in new:
-        if batch.schema.row_type != shape.row_type:
-            raise SchemaConflict(_shape_changed(shape, batch.schema, batch.frame["lsn"][0]))
-    log.append((events(b, origin, _SCHEMA_VERSION, captured_at, snapshot=False) for b in new), upto, position)
-    return sum(len(batch) for batch in new)
+def _catch_up(feed: Feed, table: TableName, before: TableSchema, now: TableSchema, head: Position) -> None:
+    """Record the table's shape `now` where its changes up to `head` did not: it had none since it changed."""
+    log = feed.logs[table]
+    position, known = log.position(), log.schema()
+    shape = carried(known, now)
+    # Where the stretch did tell of another shape, that one may be newer than `now`.
+    if position is None or known != before or not differences(known, shape):
+        return
+    evolve(log, shape, max(head, position), position)
+    if reason := feed.source.rewritten_by(known, shape):
+        log.mark_unlogged(reason, max(head, position), max(head, position))
 
 
-def _since(batch: ChangeBatch, position: Position) -> ChangeBatch:
-    """The changes at or after a position."""
-    at, ordinal = pl.col("at"), pl.col("ordinal")
-    behind = (at > position.at) | ((at == position.at) & (ordinal >= position.ordinal))
-    return ChangeBatch(batch.schema, batch.frame.filter(behind))
+def _settle(feed: Feed, tables: list[TableName], done: Capture, progress: Progress) -> None:
+    """Compare the tables whose rows may have changed without a word in the log."""
+    now = feed.source.fingerprints(tables)
+    doubtful = [t for t in now if feed.logs[t].unlogged() or feed.logs[t].fingerprint() != now[t]]
+    if not doubtful:
+        return
+    try:
+        with feed.source.snapshot(doubtful) as snapshot:
+            _follow(feed, tables, snapshot.position, done, progress)
+            text = feed.source.format(snapshot.position)
+            for table in doubtful:
+                if table not in done.failures:
+                    progress(f"compare {table.name}", 0)
+                    _guarded(done, table, lambda t, f: _reconcile(feed, done, t, snapshot, f, text), now[table])
+    except CdcError as error:  # of the snapshot as such
+        for table in doubtful:
+            done.failures.setdefault(table, error)
+    _acknowledge(feed, done)
 
 
-def _shape_changed(old: TableSchema, new: TableSchema, lsn: str) -> str:
-    before = {c.name: str(c.type) for c in old.columns}
-    after = {c.name: str(c.type) for c in new.columns}
-    differences = [f"'{n}' added" for n in after if n not in before]
-    differences += [f"'{n}' gone" for n in before if n not in after]
-    differences += [f"'{n}' {before[n]} -> {after[n]}" for n in after if before.get(n, after[n]) != after[n]]
-    what = ", ".join(differences) or "order of columns"
-    return f"{new.table} changed its shape at {lsn} ({what}); begin the pipeline anew with the new shape"
+def _reconcile(
+    feed: Feed, done: Capture, table: TableName, snapshot: Snapshot, fingerprint: Fingerprint, text: str
+) -> None:
+    differed = reconcile(feed.logs[table], table, snapshot, fingerprint, text)
+    done.changes[table] = done.changes.get(table, 0) + differed
+
+
+def _guarded(done: Capture, table: TableName, step: Callable[[TableName, T], None], argument: T) -> None:
+    """One table's step: its failure is its own."""
+    try:
+        step(table, argument)
+    except CdcError as error:
+        done.failures[table] = error
 
 
 def _advance(feed: Feed, positions: dict[TableName, Position], upto: Position, behind: int, done: Capture) -> None:

@@ -22,14 +22,16 @@ import polars as pl
 from cdc_platform.config.load import Pipeline
 from cdc_platform.config.pipeline import CheckType, QualityCheck
 from cdc_platform.config.settings import Settings
-from cdc_platform.engine.apply import apply, projection_of
+from cdc_platform.engine.apply import apply
 from cdc_platform.engine.capture import capture
 from cdc_platform.engine.feeds import Feed, Flow, open_feed, open_flow, source_labels
 from cdc_platform.engine.lag import lag_seconds
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.engine.progress import Progress, silent
-from cdc_platform.errors import CdcError
+from cdc_platform.engine.shaping import described_target, present_projection
+from cdc_platform.errors import CdcError, Unavailable
 from cdc_platform.model.digest import Digest, digest, latest_digest
+from cdc_platform.model.evolution import carried, differences
 from cdc_platform.model.position import Position
 from cdc_platform.model.projection import Projection, order_columns
 from cdc_platform.quality import checks
@@ -115,16 +117,19 @@ def _check_source(feed: Feed, subjects: list[_Subject], progress: Progress) -> N
         head = feed.source.head()
         for subject in ready:
             _guarded(subject, lambda s: _measure_lag(feed, s, head))
+        # Tables that have no snapshot yet are none of this check's business.
+        followed = {t: log for t, log in feed.logs.items() if log.position() is not None}
+        followed_feed = dataclasses.replace(feed, logs=followed)
+        # Rows that changed unlogged are found and logged now: between this and the snapshot there is but a moment.
+        capture(followed_feed, progress=progress)
         with feed.source.snapshot([subject.flow.table for subject in ready]) as snapshot:
             for subject in ready:
                 progress(f"check {subject.flow.pipeline.id}", 0)
                 _guarded(subject, lambda s: _read_source(feed, s, snapshot))
             position = snapshot.position
-        # Tables that have no snapshot yet are none of this check's business.
-        followed = {t: log for t, log in feed.logs.items() if log.position() is not None}
-        captured = capture(dataclasses.replace(feed, logs=followed), position, progress)
+        captured = capture(followed_feed, position, progress)
         for subject in ready:
-            if error := captured.failures.get(subject.flow.table):
+            if error := captured.failures.get(subject.flow.table) or _unsettled(subject.flow):
                 subject.error = subject.error or error
             _guarded(subject, lambda s: _compare(s, feed.source.format(position)))
 
@@ -149,6 +154,11 @@ def _has_table(subject: _Subject) -> bool:
     return False
 
 
+def _unsettled(flow: Flow) -> CdcError | None:
+    reason = flow.log.unlogged()
+    return Unavailable(f"{flow.table}: {reason} came in between; check again") if reason else None
+
+
 def _measure_lag(feed: Feed, subject: _Subject, head: Position) -> None:
     option = subject.options.get("lag")
     if option is None:
@@ -161,11 +171,13 @@ def _measure_lag(feed: Feed, subject: _Subject, head: Position) -> None:
 
 def _read_source(feed: Feed, subject: _Subject, snapshot: Snapshot) -> None:
     table = subject.flow.table
-    shape = feed.source.schemas([table])[table]
-    subject.plan = projection_of(subject.flow, shape)
+    known, shape = subject.flow.log.schema(), snapshot.schema(table)
+    if differences(known, shape := carried(known, shape)):
+        raise Unavailable(f"{table} changed its columns in between; check again")
+    apply(subject.flow)
+    plan = subject.plan = present_projection(subject.flow, shape)
     wanted = _source_columns(subject)
-    plan = subject.plan
-    names = [f.name for f in plan.target.fields if f.name in _target_columns(subject)]
+    names = _target_columns(subject)
     if names and "checksum" in subject.options:
         frames = (plan.plain(b.frame["after"].struct.unnest()) for b in snapshot.read(table, wanted))
         subject.digest = digest(frame.select(names) for frame in frames)
@@ -177,12 +189,10 @@ def _compare(subject: _Subject, position: str) -> None:
     flow, plan = subject.flow, subject.plan
     if plan is None:
         return
+    apply(flow)
     if "schema" in subject.options:
         began = time.monotonic()
-        expected = {f.name: str(f.type) for f in plan.target.fields}
-        found = {f.name: str(f.type) for f in flow.destination.schema() or ()}
-        subject.verdicts.append(_timed(checks.schema(expected, found), began))
-    apply(flow)
+        subject.verdicts.append(_timed(_schema(flow), began))
     if subject.digest is None:
         return
     began = time.monotonic() - subject.seconds
@@ -216,14 +226,21 @@ def _compare(subject: _Subject, position: str) -> None:
         subject.verdicts.append(_timed(verdict, began))
 
 
+def _schema(flow: Flow) -> Verdict:
+    """The destination's columns against what the pipeline describes for the source's shape, with that one's history."""
+    expected = {f.name: str(f.type) for f in described_target(flow).fields}
+    found = {f.name: str(f.type) for f in flow.destination.schema() or ()}
+    shapes = flow.log.shapes()
+    history = {shape.number: {"position": shape.position, "changes": list(shape.changes)} for shape in shapes[1:]}
+    return checks.schema(expected, found, shapes[-1].number, history)
+
+
 def _target_columns(subject: _Subject) -> list[str]:
     """The destination columns that the checksum is over: those named in the check, or all of the source's."""
     assert subject.plan is not None
     option = subject.options.get("checksum")
-    fields = subject.plan.target.fields[: len(subject.plan.sources)]
     chosen = option.columns if option and option.columns else None
-    pairs = zip(subject.plan.sources, fields, strict=True)
-    return [field.name for (name, _), field in pairs if chosen is None or name in chosen]
+    return [field.name for column, field in subject.plan.pairs if chosen is None or column.name in chosen]
 
 
 def _source_columns(subject: _Subject) -> list[str]:

@@ -81,7 +81,9 @@ def _json(value: object) -> str:
         return text.removesuffix("+00:00") + "Z" if value.tzinfo else text
     if isinstance(value, (date, time)):
         return value.isoformat()
-    if isinstance(value, (Decimal, timedelta)):
+    if isinstance(value, Decimal):
+        return f"{value:f}"  # str() makes 0E-10 of a zero with ten decimals
+    if isinstance(value, timedelta):
         return str(value)
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()

@@ -92,7 +92,10 @@ def open_feed(
     schema = default_schema(system, connection)
     tables = list(dict.fromkeys(table_of(p, schema) for p in mine))
     logs = {table: ChangeLog(log_path(settings, label, table, schema)) for table in tables}
-    source = open_source(system, connection, slot_name(settings, label))
+    as_text: dict[TableName, set[str]] = {}
+    for pipeline in mine:
+        as_text.setdefault(table_of(pipeline, schema), set()).update(pipeline.config.table.as_text)
+    source = open_source(system, connection, slot_name(settings, label), as_text)
     try:
         yield Feed(label, system, str(connection.get("database", "")), source, logs, settings.locks)
     finally:

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 
 from cdc_platform.config.load import Pipeline
 from cdc_platform.config.settings import Settings
-from cdc_platform.engine.apply import Application, apply, projection_of
+from cdc_platform.engine.apply import Application, apply
 from cdc_platform.engine.capture import Capture, capture
 from cdc_platform.engine.feeds import Feed, Flow, open_feed, open_flow, source_labels
 from cdc_platform.engine.memory import remember
 from cdc_platform.engine.progress import Progress, silent
+from cdc_platform.engine.shaping import first_projection
 from cdc_platform.errors import CdcError, ConfigError
 
 
@@ -76,7 +77,7 @@ def _refusals(feed: Feed, flows: Sequence[Flow]) -> dict[str, CdcError]:
         if flow.log.path.exists():
             continue
         try:
-            projection_of(flow, feed.source.schemas([flow.table])[flow.table])
+            first_projection(flow, feed.source.schemas([flow.table])[flow.table])
         except ConfigError as error:
             refused[flow.pipeline.id] = error
     return refused

@@ -1,7 +1,8 @@
 """From events to rows: every change as a row (history), or the last change of each key (current state).
 
-Both give frames with `operation`, `process_ts`, `lsn`, `ordinal` (among changes that share an `lsn`; 0 in a snapshot)
-and `row`, the struct that the destination stores: the row after the change, or for a DELETE the row before it.
+Both give frames with `operation`, `process_ts`, `lsn`, `ordinal` (among changes that share an `lsn`; 0 in a snapshot
+or comparison) and `row`, the struct that the destination stores: the row after the change, or for a DELETE the one
+before it.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from collections.abc import Iterable, Sequence
 import polars as pl
 
 from cdc_platform.model.change import DELETE, UPDATE
+from cdc_platform.model.event import COMPARED
 
-_ORDINAL = pl.when("_snapshot").then(0).otherwise("_ordinal").alias("ordinal")
+_READ_WHOLE = pl.col("_snapshot") | (pl.col("_ordinal") >= COMPARED)
+_ORDINAL = pl.when(_READ_WHOLE).then(0).otherwise("_ordinal").alias("ordinal")
 _DELETED = pl.col("operation") == DELETE
 
 

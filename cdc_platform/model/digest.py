@@ -29,14 +29,19 @@ class Digest:
         return "".join(f"{word:016x}" for word in self.sums)
 
 
+def row_hashes(frame: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
+    """Two independent hashes of each row, equal for equal rows in this process."""
+    first, second = (frame.hash_rows(seed) for seed in _SEEDS)
+    return first, second
+
+
 def digest(frames: Iterable[pl.DataFrame]) -> Digest:
     """The digest of all rows of all frames; every frame has the same columns and types."""
     rows, sums = 0, [0, 0]
     for frame in frames:
         rows += frame.height
-        for lane, seed in enumerate(_SEEDS):
-            hashes = frame.hash_rows(seed).to_numpy()
-            sums[lane] = (sums[lane] + int(np.sum(hashes, dtype=np.uint64))) % (1 << 64)
+        for lane, hashes in enumerate(row_hashes(frame)):
+            sums[lane] = (sums[lane] + int(np.sum(hashes.to_numpy(), dtype=np.uint64))) % (1 << 64)
     return Digest(rows, (sums[0], sums[1]))
 
 
@@ -68,7 +73,7 @@ def _marks(frame: pl.DataFrame, key: Sequence[str], order: Sequence[str], column
         *(pl.col(k).alias(f"key:{k}") for k in key),
         *(pl.col(o).alias(f"order:{o}") for o in order),
         (pl.col("_cdc_operation") == DELETE).alias("deleted"),
-        *(content.hash_rows(seed).alias(f"hash:{lane}") for lane, seed in enumerate(_SEEDS)),
+        *(hashes.alias(f"hash:{lane}") for lane, hashes in enumerate(row_hashes(content))),
     )
 
 

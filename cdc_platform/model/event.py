@@ -19,12 +19,15 @@ import pyarrow as pa
 
 from cdc_platform.model.change import DELETE, INSERT, OPERATION, TIMESTAMP_UTC, UPDATE, ChangeBatch
 from cdc_platform.model.position import fixed_width_text
-from cdc_platform.model.schema import TableName, TableSchema
+from cdc_platform.model.schema import TableName
 
 System = Literal["postgres", "mysql"]
 Connector = Literal["native"]
 
 BOOKKEEPING = ("_at", "_ordinal", "_snapshot")
+COMPARED = 1 << 32
+"""Ordinals from here on are of events that a comparison with the source made: no change in the log has so many."""
+
 _UTC = pa.timestamp("us", "UTC")
 
 
@@ -45,8 +48,8 @@ class Origin:
         return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
-def log_schema(table: TableSchema) -> pa.Schema:
-    """The Arrow schema of the table's change log."""
+def log_schema(images: pa.StructType) -> pa.Schema:
+    """The Arrow schema of a change log whose `before` and `after` are of the type `images`."""
     text = pa.string()
     return pa.schema(
         [
@@ -54,8 +57,8 @@ def log_schema(table: TableSchema) -> pa.Schema:
             ("source", pa.struct([(n, text) for n in ("system", "database", "schema", "table", "connector")])),
             ("operation", text),
             ("timestamp", pa.struct([(n, _UTC) for n in ("source_ts", "capture_ts", "process_ts")])),
-            ("before", table.row_type),
-            ("after", table.row_type),
+            ("before", images),
+            ("after", images),
             (
                 "metadata",
                 pa.struct(
@@ -74,8 +77,17 @@ def log_schema(table: TableSchema) -> pa.Schema:
     )
 
 
-def events(batch: ChangeBatch, origin: Origin, schema_version: int, captured: datetime, snapshot: bool) -> pl.DataFrame:
+def events(
+    batch: ChangeBatch,
+    origin: Origin,
+    schema_version: int,
+    captured: datetime,
+    snapshot: bool,
+    first_part: int | None = None,
+) -> pl.DataFrame:
     """The batch as standard events, in its order. `captured` is when its bytes arrived; processing is now.
+
+    With `first_part`, all changes are parts of one thing at one place (the rows of a TRUNCATE), numbered from there on.
 
     Clocks of two machines differ, and the rule is source_ts <= capture_ts <= process_ts: where the source's
     clock is ahead, the later two are lifted to its time.
@@ -84,7 +96,11 @@ def events(batch: ChangeBatch, origin: Origin, schema_version: int, captured: da
     frame = _split_key_changes(batch.frame, batch.schema.primary_key)
     # Two steps a place in the log: a change of the key is two events.
     steps = 2 * frame["ordinal"].to_numpy() + frame["step"].to_numpy()
-    ids = event_ids(origin.salt, frame["at"].to_numpy(), steps)
+    if first_part is None:
+        ids = event_ids(origin.salt, frame["at"].to_numpy(), steps)
+    else:
+        parts = np.arange(first_part, first_part + frame.height)
+        ids = event_ids(_part_salt(origin.salt, int(steps[0])), frame["at"].to_numpy(), parts)
     source_ts = pl.col("source_ts")
     key = pl.lit(list(batch.schema.primary_key), pl.List(pl.String))
     return frame.select(
@@ -135,6 +151,10 @@ def _split_key_changes(frame: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
         ),
     ]
     return pl.concat(parts, how="vertical_relaxed").cast(frame.schema).sort("at", "ordinal", "step")
+
+
+def _part_salt(salt: bytes, step: int) -> bytes:
+    return hashlib.blake2b(step.to_bytes(16, "little", signed=True), key=salt, digest_size=16).digest()
 
 
 def event_ids(salt: bytes, at: npt.NDArray[np.int64], ordinal: npt.NDArray[np.int64]) -> pl.Series:

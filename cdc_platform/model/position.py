@@ -53,6 +53,11 @@ def parse_lsn(text: str) -> int:
     return int(match[1], 16) << 32 | int(match[2], 16)
 
 
+def lsn_numbers(text: pl.Series) -> pl.Series:
+    """The inverse of `lsn_text`."""
+    return text.str.replace("/", "", literal=True).str.to_integer(base=16, dtype=pl.Int64)
+
+
 def lsn_text(at: npt.NDArray[np.int64]) -> pl.Series:
     """`format_lsn` of every element: a String series of the same length."""
     digits = _HEX_PAIRS[at.astype(">i8").view(np.uint8)].view(np.uint8).reshape(len(at), 16)

@@ -15,7 +15,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,7 +25,7 @@ import pyarrow as pa
 from cdc_platform.errors import ConfigError, InvalidRow, NotUnderstood
 from cdc_platform.model.change import DELETE
 from cdc_platform.model.event import System
-from cdc_platform.model.schema import TableSchema
+from cdc_platform.model.schema import Column, TableSchema
 from cdc_platform.model.target import TargetField, TargetSchema
 
 Format = Literal["deltalake", "iceberg"]
@@ -60,23 +60,38 @@ class ColumnRule:
 class Projection:
     """The way of a row: `target` is the destination's shape, `rows` brings frames of collapse.py into it.
 
-    `keeps_deletes` says that a DELETE's row is stored (history), and not only its key looked at (current state).
+    `shape` is the source's. A target field takes the column of its `source_id`; one whose column the source has not
+    any more is null. `keeps_deletes` says that a DELETE's row is stored (history), and not only its key looked at
+    (current state).
     """
 
     target: TargetSchema
     system: System
-    sources: tuple[tuple[str, pa.DataType], ...]
+    shape: TableSchema
     keeps_deletes: bool = True
+
+    @property
+    def pairs(self) -> list[tuple[Column, TargetField]]:
+        """The source's columns that reach the destination, and where."""
+        columns = {column.source_id: column for column in self.shape.columns}
+        return [
+            (columns[field.source_id], field)
+            for field in self.target.fields
+            if field.source_id is not None and field.source_id in columns
+        ]
 
     def rows(self, changes: pl.DataFrame) -> pl.DataFrame:
         """Frames of `history` or `last_changes` as destination rows. Raises InvalidRow, never changes a value."""
-        row = pl.col("row")
-        columns = [
-            _cast(row.struct.field(name), kind, field.type).alias(field.name)
-            for (name, kind), field in zip(self.sources, self.target.fields, strict=False)
-        ]
+        row = pl.col("row").struct
+        made = {
+            field.name: _cast(row.field(column.name), column.type, field.type).alias(field.name)
+            for column, field in self.pairs
+        }
+        made |= {field.name: expression for field, expression in _cdc_columns(self.system, self.target)}
+        for field in self.target.fields:
+            made.setdefault(field.name, pl.lit(None, polars_type(field.type)).alias(field.name))
         try:
-            projected = changes.select(*columns, *_cdc_columns(self.system, self.target))
+            projected = changes.select(made[field.name] for field in self.target.fields)
         except pl.exceptions.InvalidOperationError as error:
             raise self._blame(changes) from error
         self._check_required(projected, changes)
@@ -87,17 +102,16 @@ class Projection:
         """Bare source rows (a snapshot's `after`, unnested; any subset of columns) in the destination's types."""
         try:
             return rows.select(
-                _cast(pl.col(name), kind, field.type).alias(field.name)
-                for (name, kind), field in zip(self.sources, self.target.fields, strict=False)
-                if name in rows.columns
+                _cast(pl.col(column.name), column.type, field.type).alias(field.name)
+                for column, field in self.pairs
+                if column.name in rows.columns
             )
         except pl.exceptions.InvalidOperationError as error:
             raise InvalidRow("a value at the source does not fit its cast in destination.columns") from error
 
     def source_of(self, target_name: str) -> str:
         """The source column behind a destination column."""
-        names = [field.name for field in self.target.fields]
-        return self.sources[names.index(target_name)][0]
+        return next(column.name for column, field in self.pairs if field.name == target_name)
 
     def _check_required(self, projected: pl.DataFrame, changes: pl.DataFrame) -> None:
         deleted = projected["_cdc_operation"] == DELETE
@@ -116,63 +130,83 @@ class Projection:
                 )
 
     def _check_booleans(self, changes: pl.DataFrame) -> None:
-        for (name, kind), field in zip(self.sources, self.target.fields, strict=False):
-            if pa.types.is_boolean(field.type) and not pa.types.is_boolean(kind):
-                odd = changes["row"].struct.field(name).is_in([0, 1], nulls_equal=False).fill_null(True).not_()
+        for column, field in self.pairs:
+            if pa.types.is_boolean(field.type) and not pa.types.is_boolean(column.type):
+                odd = changes["row"].struct.field(column.name).is_in([0, 1], nulls_equal=False).fill_null(True).not_()
                 if odd.any():
                     lsn = changes["lsn"][int(odd.arg_max() or 0)]
                     raise InvalidRow(
-                        f"column '{name}' holds a number other than 0 and 1 in the change at {lsn}, and is cast to "
-                        f"bool; take the cast off destination.columns.{name}"
+                        f"column '{column.name}' holds a number other than 0 and 1 in the change at {lsn}, and is cast "
+                        f"to bool; take the cast off destination.columns.{column.name}"
                     )
 
     def _blame(self, changes: pl.DataFrame) -> InvalidRow:
         """Which column's cast failed, found by trying each (the failure is rare, the message is worth it)."""
-        for (name, kind), field in zip(self.sources, self.target.fields, strict=False):
+        for column, field in self.pairs:
             try:
-                changes.select(_cast(pl.col("row").struct.field(name), kind, field.type))
+                changes.select(_cast(pl.col("row").struct.field(column.name), column.type, field.type))
             except pl.exceptions.InvalidOperationError:
                 return InvalidRow(
-                    f"column '{name}' has a value that {field.type} cannot hold, in a change between "
-                    f"{changes['lsn'][0]} and {changes['lsn'][-1]}; change destination.columns.{name}.cast"
+                    f"column '{column.name}' has a value that {field.type} cannot hold, in a change between "
+                    f"{changes['lsn'][0]} and {changes['lsn'][-1]}; change destination.columns.{column.name}.cast"
                 )
         raise AssertionError("a cast failed in the whole and in no part")
 
 
-def projection(
-    table: TableSchema,
-    rules: Mapping[str, ColumnRule],
-    destination: Format,
-    system: System,
-    key: tuple[str, ...],
-    keeps_deletes: bool = True,
-) -> Projection:
-    """The projection of a table by a pipeline's column rules. `key` holds source names."""
-    for name in rules:
-        if name not in table.names:
-            raise ConfigError(f"destination.columns.{name}: {table.table} has no such column")
-    sources: list[tuple[str, pa.DataType]] = []
+def first_target(
+    table: TableSchema, rules: Mapping[int, ColumnRule], destination: Format, system: System, key: Sequence[str]
+) -> TargetSchema:
+    """The shape that a destination of this table is made with. `key` holds source names, `rules` are by column id."""
     fields: list[TargetField] = []
     for column in table.columns:
-        rule = rules.get(column.name, ColumnRule())
-        if rule.drop:
-            continue
-        kind = _CASTS[rule.cast] if rule.cast else _default(column.type, destination)
-        required = rule.required or (destination == "iceberg" and column.name in key)
-        sources.append((column.name, column.type))
-        fields.append(TargetField(rule.rename or column.name, kind, required))
-    renamed = {name: field.name for (name, _), field in zip(sources, fields, strict=True)}
-    for name in key:
-        if name not in renamed:
+        rule = rule_of(column, rules)
+        if not rule.drop:
+            required = rule.required or (destination == "iceberg" and column.name in key)
+            kind = target_type(column, rule, destination)
+            fields.append(TargetField(rule.rename or column.name, kind, required, column.source_id))
+    names = {field.source_id: field.name for field in fields}
+    ids = [table.column(name).source_id for name in key]
+    for name, number in zip(key, ids, strict=True):
+        if number not in names:
             raise ConfigError(f"destination.columns.{name}: a column of the primary key cannot be dropped")
-    fields += _cdc_fields(destination, system)
+    fields += cdc_fields(destination, system)
+    check_names(fields)
+    return TargetSchema(tuple(fields), tuple(names[number] for number in ids))
+
+
+def rules_by_id(rules: Mapping[str, ColumnRule], shapes: Sequence[TableSchema]) -> dict[int, ColumnRule]:
+    """A pipeline's rules, which name columns, by column id. A rule goes on for a column that was renamed since.
+
+    Raises ConfigError for a name that no column ever had.
+    """
+    found: dict[int, ColumnRule] = {}
+    known: set[str] = set()
+    for shape in shapes:
+        for column in shape.columns:
+            known.add(column.name)
+            if column.name in rules and column.source_id is not None:
+                found[column.source_id] = rules[column.name]
+    for name in rules:
+        if name not in known:
+            raise ConfigError(f"destination.columns.{name}: {shapes[-1].table} has no such column")
+    return found
+
+
+def rule_of(column: Column, rules: Mapping[int, ColumnRule]) -> ColumnRule:
+    return rules.get(column.source_id, ColumnRule()) if column.source_id is not None else ColumnRule()
+
+
+def target_type(column: Column, rule: ColumnRule, destination: Format) -> pa.DataType:
+    """The Arrow type that a column has at the destination."""
+    return _CASTS[rule.cast] if rule.cast else _default(column.type, destination)
+
+
+def check_names(fields: Sequence[TargetField]) -> None:
+    """Raise ConfigError where two columns would have one name."""
     names = [field.name for field in fields]
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"destination.columns: two columns of the destination would be called '{name}'")
-    return Projection(
-        TargetSchema(tuple(fields), tuple(renamed[k] for k in key)), system, tuple(sources), keeps_deletes
-    )
 
 
 def order_columns(system: System) -> tuple[str, ...]:
@@ -188,7 +222,8 @@ def _default(kind: pa.DataType, destination: Format) -> pa.DataType:
     return kind
 
 
-def _cdc_fields(destination: Format, system: System) -> list[TargetField]:
+def cdc_fields(destination: Format, system: System) -> list[TargetField]:
+    """The columns that say where a row comes from."""
     iceberg = destination == "iceberg"
     fields = [
         TargetField("_cdc_operation", pa.string(), required=iceberg),
@@ -199,23 +234,22 @@ def _cdc_fields(destination: Format, system: System) -> list[TargetField]:
     return [*fields, TargetField("_cdc_binlog_file", pa.string()), TargetField("_cdc_binlog_position", pa.int64())]
 
 
-def _cdc_columns(system: System, target: TargetSchema) -> list[pl.Expr]:
-    kinds = {field.name: field.type for field in target.fields}
-    columns = [
-        pl.col("operation").alias("_cdc_operation"),
-        _cast(pl.col("process_ts"), _UTC, kinds["_cdc_timestamp"]).alias("_cdc_timestamp"),
-    ]
+def _cdc_columns(system: System, target: TargetSchema) -> list[tuple[TargetField, pl.Expr]]:
+    fields = {field.name: field for field in target.fields if field.source_id is None}
+    made = {
+        "_cdc_operation": pl.col("operation"),
+        "_cdc_timestamp": _cast(pl.col("process_ts"), _UTC, fields["_cdc_timestamp"].type),
+    }
     if system == "postgres":
-        return [*columns, pl.col("lsn").alias("_cdc_source_lsn")]
-    # The file's name may hold a colon, the offset cannot.
-    parts = pl.col("lsn").str.extract_groups(r"^(?<file>.*):(?<offset>\d+)$")
-    return [
-        *columns,
-        parts.struct.field("file").alias("_cdc_binlog_file"),
+        made["_cdc_source_lsn"] = pl.col("lsn")
+    else:
+        # The file's name may hold a colon, the offset cannot.
+        parts = pl.col("lsn").str.extract_groups(r"^(?<file>.*):(?<offset>\d+)$")
+        made["_cdc_binlog_file"] = parts.struct.field("file")
         # The rows of one event share its offset. An event has more bytes than rows, so this stays below the next one
         # and orders all changes of a key.
-        (parts.struct.field("offset").cast(pl.Int64) + pl.col("ordinal")).alias("_cdc_binlog_position"),
-    ]
+        made["_cdc_binlog_position"] = parts.struct.field("offset").cast(pl.Int64) + pl.col("ordinal")
+    return [(fields[name], expression.alias(name)) for name, expression in made.items()]
 
 
 def _cast(value: pl.Expr, kind: pa.DataType, target: pa.DataType) -> pl.Expr:

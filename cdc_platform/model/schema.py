@@ -61,3 +61,16 @@ class TableSchema:
     def row_type(self) -> pa.StructType:
         """The Arrow struct of one row image, all fields nullable (an image of a deleted key may lack columns)."""
         return pa.struct([pa.field(column.name, column.type) for column in self.columns])
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """Two texts to keep and compare, each empty where the source has nothing of the kind.
+
+    `identity` changes when the table was dropped and made again, or was out of what the log is decoded for in between:
+    changes may be lost. `storage` changes when all rows may have been rewritten without row changes in the log (the
+    table's files were replaced, a partition came or went): the rows have to be compared once.
+    """
+
+    identity: str = ""
+    storage: str = ""

@@ -60,13 +60,24 @@ def lag(seconds: float, threshold_seconds: float) -> Verdict:
     return Verdict("lag", _status(passed), f"<= {threshold_seconds:g} s", f"{seconds:.3f} s", details)
 
 
-def schema(expected: Mapping[str, str], actual: Mapping[str, str]) -> Verdict:
-    """Column names and types: what the source's shape calls for, and what the destination has."""
+def schema(
+    expected: Mapping[str, str], actual: Mapping[str, str], version: int = 1, history: Mapping[int, Any] | None = None
+) -> Verdict:
+    """Column names and types: what the source's shape calls for, and what the destination has.
+
+    `version` numbers the source's shape, `history` tells how it came from the first one.
+    """
     missing = sorted(expected.keys() - actual.keys())
     unexpected = sorted(actual.keys() - expected.keys())
     different = {n: [expected[n], actual[n]] for n in expected if n in actual and expected[n] != actual[n]}
     passed = not (missing or unexpected or different)
-    details = {"missing": missing, "unexpected": unexpected, "different": different}
+    details = {
+        "missing": missing,
+        "unexpected": unexpected,
+        "different": different,
+        "schema_version": version,
+        "schema_history": dict(history or {}),
+    }
     found = f"{len(actual)} columns"
     if not passed:
         found += f": {len(missing)} missing, {len(unexpected)} unexpected, {len(different)} of another type"

@@ -36,10 +36,11 @@ def is_available() -> bool:
     return shutil.which("apt-get") is not None and shutil.which("dpkg-deb") is not None
 
 
-def unpack(packages: Sequence[str], tree: Path, progress: Progress) -> None:
+def unpack(packages: Sequence[str], tree: Path, progress: Progress, suite: str | None = None) -> None:
     """Unpack the newest `packages` and what they need into `tree`, which must not exist yet.
 
-    `tree` appears in one step, when everything is in it. Raises Unavailable with apt's last words.
+    With a `suite` (`sid`) they are that suite's, from the machine's own mirror, and so is all that they need, whatever
+    the machine has. `tree` appears in one step, when everything is in it. Raises Unavailable with apt's last words.
     """
     tree.parent.mkdir(parents=True, exist_ok=True)
     for left_over in tree.parent.glob(f"{tree.name}.*.partial"):
@@ -47,11 +48,13 @@ def unpack(packages: Sequence[str], tree: Path, progress: Progress) -> None:
     work = Path(tempfile.mkdtemp(prefix=f"{tree.name}.", suffix=".partial", dir=tree.parent))
     try:
         try:
-            files = _download(packages, work / "packages", ())
-        except _Failed:
-            progress("the machine's package lists are empty or old: fetching current ones (kept apart)")
-            options = _own_lists(work / "apt")
+            options = _lists_of(suite, work / "apt") if suite else ()
             files = _download(packages, work / "packages", options)
+        except _Failed:
+            if suite:
+                raise
+            progress("the machine's package lists are empty or old: fetching current ones (kept apart)")
+            files = _download(packages, work / "packages", _own_lists(work / "apt"))
         for file in files:
             _call(["dpkg-deb", "--extract", str(file), str(work / "tree")], work)
         (work / "tree").chmod(0o755)
@@ -74,12 +77,8 @@ def _download(packages: Sequence[str], folder: Path, options: Sequence[str]) -> 
 
 
 def _own_lists(folder: Path) -> list[str]:
-    for name in ("state/lists/partial", "cache/archives/partial"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
     options = [
-        f"-oDir::State={folder / 'state'}",
-        f"-oDir::State::lists={folder / 'state' / 'lists'}",
-        f"-oDir::Cache={folder / 'cache'}",
+        *_own_folders(folder),
         # What is installed is still the machine's own record.
         "-oDir::State::status=/var/lib/dpkg/status",
     ]
@@ -89,6 +88,38 @@ def _own_lists(folder: Path) -> list[str]:
         # One unreachable third-party source fails the whole update; what counts is whether the download works.
         return options
     return options
+
+
+def _lists_of(suite: str, folder: Path) -> list[str]:
+    """Lists of one suite of Debian's alone, as a machine would see them on which nothing is installed."""
+    options = _own_folders(folder)
+    keys = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+    sources = folder / "sources.list"
+    sources.write_text(f"deb [signed-by={keys}] {_mirror(folder)} {suite} main\n")
+    status = folder / "status"
+    status.touch()
+    options += [f"-oDir::State::status={status}", f"-oDir::Etc::sourcelist={sources}", "-oDir::Etc::sourceparts=-"]
+    _call(["apt-get", *_QUIET, *options, "update"], folder)
+    return options
+
+
+def _mirror(folder: Path) -> str:
+    """Where the machine itself has Debian from."""
+    known = _call(["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"], folder)
+    for address in known.split():
+        if address.rstrip("/").endswith("/debian"):
+            return address
+    raise _Failed("this machine has no mirror of Debian among its package sources")
+
+
+def _own_folders(folder: Path) -> list[str]:
+    for name in ("state/lists/partial", "cache/archives/partial"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    return [
+        f"-oDir::State={folder / 'state'}",
+        f"-oDir::State::lists={folder / 'state' / 'lists'}",
+        f"-oDir::Cache={folder / 'cache'}",
+    ]
 
 
 def _call(command: Sequence[str], folder: Path) -> str:

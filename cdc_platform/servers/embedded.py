@@ -95,6 +95,19 @@ def down(settings: Settings) -> list[str]:
         return [server.name for server, _ in running]
 
 
+@contextmanager
+def running(server: Server, settings: Settings, progress: Progress = silent) -> Iterator[ServerState]:
+    """A server that is none of the demo's (another release), started in `settings.home` and stopped at the end."""
+    with _alone(settings):
+        state = _start(server, server.software(progress), settings, progress)
+    try:
+        yield state
+    finally:
+        with _alone(settings):
+            if (pid := _pid(server)) is not None:
+                _stop(server, pid)
+
+
 def status(settings: Settings) -> dict[str, ServerStatus]:
     """What is there and what runs, without changing anything."""
     found = {}

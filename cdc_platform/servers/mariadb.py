@@ -179,15 +179,20 @@ class MariaDB:
         return [str(software.program), "--no-defaults", *(f"--{key}={value}" for key, value in settings.items())]
 
     def is_ready(self, pid: int, port: int) -> bool:
-        if read_pid(self.pid_file) != pid:
-            return False
-        try:
-            with socket.create_connection((LOOPBACK, port), timeout=5) as connection:
-                # Four bytes of packet header, then protocol version 10.
-                greeting = connection.recv(5)
-        except OSError:
-            return False
-        return len(greeting) == 5 and greeting[4] == 10
+        return is_ready(self.pid_file, pid, port)
+
+
+def is_ready(pid_file: Path, pid: int, port: int) -> bool:
+    """Whether the server of this pid file (a MariaDB or a MySQL) is the process `pid` and greets who connects."""
+    if read_pid(pid_file) != pid:
+        return False
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=5) as connection:
+            # Four bytes of packet header, then protocol version 10.
+            greeting = connection.recv(5)
+    except OSError:
+        return False
+    return len(greeting) == 5 and greeting[4] == 10
 
 
 def _unpacked(tree: Path) -> Software | None:

@@ -31,6 +31,8 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "max_replication_slots": "64",
         "max_wal_senders": "64",
         "max_connections": "200",
+        # Two-phase commit is captured too; the server has it off unless told.
+        "max_prepared_transactions": "64",
         # A slot that falls behind is never cut off: in a demo the disk is the lesser loss.
         "max_slot_wal_keep_size": "-1",
         # fsync, full_page_writes and synchronous_commit stay on: an acknowledged position that a power cut takes
@@ -73,6 +75,8 @@ class Postgres:
     name: ClassVar[str] = "postgres"
     title: ClassVar[str] = "Postgres"
     scheme: ClassVar[str] = "postgresql"
+    # Sorts the same on every machine and needs no locale of the system.
+    locale: ClassVar[tuple[str, ...]] = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
     # "Fast": clients are cut off, data is written. "Immediate" is a crash, repaired by the next start.
     stop_signals: ClassVar[tuple[tuple[signal.Signals, float], ...]] = (
         (signal.SIGINT, 20.0),
@@ -116,10 +120,7 @@ class Postgres:
                 # Nobody may connect until `grant` has written who may.
                 "--auth=reject",
                 "--encoding=UTF8",
-                # Sorts the same on every machine and needs no locale of the system.
-                "--locale-provider=builtin",
-                "--builtin-locale=C.UTF-8",
-                "--locale=C",
+                *self.locale,
             ],
             software,
             data,

@@ -31,6 +31,11 @@ Mask = npt.NDArray[np.bool_]
 MARGIN = 16
 """Bytes of `Cells.buffer` before the first cell and after the last one, so that whole words can be read there."""
 
+LAST_MOMENT = 2**63 - 2
+"""The last timestamp in us since 1970 that is a moment everywhere: 2**63 - 1 is `infinity` to DuckDB."""
+
+TOO_FAR = "is no timestamp that fits 64 bits of microseconds"
+
 _SAFE_DIGITS = 18  # every number of that many decimal digits fits an int64
 _INLINE = 12  # an Arrow string view holds this many bytes itself
 
@@ -131,7 +136,7 @@ def decimal_column(cells: Cells, wanted: pa.DataType) -> pl.Series:
     if scale:
         has_point = (cells.lengths > scale) & (cells.buffer[np.where(cells.valid, point, 0)] == ord("."))
         _check(cells, has_point, reason)
-    if len(cells) and int(cells.lengths.max()) > _SAFE_DIGITS:
+    if scale > _SAFE_DIGITS or (len(cells) and int(cells.lengths.max()) > _SAFE_DIGITS):
         return _cast(cells, pl.Decimal(precision, scale), reason)
     negative = cells.valid & (cells.buffer[cells.starts] == ord("-"))
     whole = cells.part(0, cells.lengths - (scale + 1 if scale else 0))
@@ -388,6 +393,6 @@ def _odd_moment(cells: Cells, row: int, kind: str) -> int:
         raise BadCell(row, f"is no finite {kind}")
     days = int(starts[index]) + day - 1 + (cycles - 1) * 146_097
     micros = days * _DAY + (hour * 3600 + minute * 60 + second) * 1_000_000 + int((match[7] or "").ljust(6, "0"))
-    if kind == "timestamp" and not -(2**63) <= micros < 2**63:
-        raise BadCell(row, f"is no {kind} that fits 64 bits of microseconds")
+    if kind == "timestamp" and not -(2**63) <= micros <= LAST_MOMENT:
+        raise BadCell(row, TOO_FAR)
     return micros

@@ -4,25 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
 from cdc_platform.model.change import Captured, ChangeBatch, Followed
 from cdc_platform.model.position import Position
-from cdc_platform.model.schema import TableName, TableSchema
-
-
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
-    """Two texts to keep and compare, each empty where the source has nothing of the kind.
-
-    `identity` changes when the table was dropped and made again, or was out of what the log is decoded for in between:
-    changes may be lost. `storage` changes when all rows may have been rewritten without row changes in the log (the
-    table's files were replaced, a partition came or went): the rows have to be compared once.
-    """
-
-    identity: str
-    storage: str
+from cdc_platform.model.schema import Fingerprint, TableName, TableSchema
 
 
 class Snapshot(Protocol):
@@ -58,6 +44,12 @@ class Source(Protocol):
 
     def fingerprints(self, tables: Sequence[TableName]) -> Mapping[TableName, Fingerprint]:
         """What tells that a table is still the one that was followed; see `Fingerprint`. A missing table is missing."""
+
+    def rewritten_by(self, before: TableSchema, now: TableSchema) -> str | None:
+        """Why rows may have changed when the table went from `before` to its shape `now`; None if none can have.
+
+        For a change that is seen in the catalogue alone; where the log shows it, `changes` says so by `Unlogged`.
+        """
 
     def prepare(self, tables: Sequence[TableName]) -> None:
         """Check settings and privileges, then make what following needs (publication, slot). Idempotent."""

@@ -73,7 +73,7 @@ class DeltaLake:
         table = DeltaTable(self.path)
         rows = QueryBuilder().register("t", table).execute("select * from t").read_all()
         found["deltalake"] = pl.DataFrame(pa.table(rows)).select(columns)
-        if "delta.columnMapping.mode" not in self.properties:
+        if table.metadata().configuration.get("delta.columnMapping.mode", "none") == "none":
             found["polars"] = pl.scan_delta(str(self.path)).select(columns).collect()
         return found
 

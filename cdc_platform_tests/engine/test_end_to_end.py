@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from deltalake import DeltaTable
 from cdc_platform.change_log.log import ChangeLog
 from cdc_platform.errors import ConfigError, Gap, Unavailable
 from cdc_platform.mock_data.simulate import simulate
+from cdc_platform.model.schema import TableName
 from cdc_platform.sources.postgres.source import PostgresSource
 from cdc_platform_tests import readers
 from cdc_platform_tests.world import World, address, assert_same, latest
@@ -318,7 +320,7 @@ def test_a_table_that_cannot_be_snapshotted_now_does_not_hold_up_those_that_are_
     )
     (world.folder / "late.yaml").write_text(late)
 
-    def unavailable(self: PostgresSource) -> None:
+    def unavailable(self: PostgresSource, tables: Sequence[TableName]) -> None:
         raise Unavailable("transactions are open")
 
     with monkeypatch.context() as patch:

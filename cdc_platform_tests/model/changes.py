@@ -17,8 +17,8 @@ TABLE = TableName("public", "things")
 SCHEMA = TableSchema(
     TABLE,
     (
-        Column("id", pa.int32(), nullable=False, source_type="integer"),
-        Column("name", pa.string(), nullable=True, source_type="text"),
+        Column("id", pa.int32(), nullable=False, source_type="integer", source_id=1),
+        Column("name", pa.string(), nullable=True, source_type="text", source_id=2),
     ),
     ("id",),
 )

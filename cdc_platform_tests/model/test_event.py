@@ -50,7 +50,7 @@ def test_an_event_has_the_standard_shape() -> None:
     changes = batch((8, 0, None, {"id": 1, "name": "a"}), (8, 1, {"id": 1, "name": "a"}, None))
     captured = WHEN + timedelta(seconds=1)
     frame = events(changes, ORIGIN, 3, captured, snapshot=False)
-    assert frame.to_arrow().cast(log_schema(SCHEMA)).num_rows == 2
+    assert frame.to_arrow().cast(log_schema(SCHEMA.row_type)).num_rows == 2
     first, second = frame.rows(named=True)
     assert first["operation"] == "INSERT"
     assert first["source"] == {

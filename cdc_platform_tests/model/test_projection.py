@@ -8,8 +8,9 @@ import pytest
 
 from cdc_platform.errors import ConfigError, InvalidRow
 from cdc_platform.model.collapse import history
-from cdc_platform.model.event import events
-from cdc_platform.model.projection import ColumnRule, Format, projection
+from cdc_platform.model.event import System, events
+from cdc_platform.model.evolution import carried
+from cdc_platform.model.projection import ColumnRule, Format, Projection, first_target, rules_by_id
 from cdc_platform.model.schema import Column, TableName, TableSchema
 from cdc_platform_tests.model.changes import ORIGIN, SCHEMA, batch
 
@@ -33,6 +34,15 @@ WIDE = TableSchema(
     ),
     ("normal",),
 )
+
+
+def projection(
+    table: TableSchema, rules: dict[str, ColumnRule], destination: Format, system: System, key: tuple[str, ...]
+) -> Projection:
+    """That of a destination that was made with the table as it is."""
+    table = carried(None, table)
+    target = first_target(table, rules_by_id(rules, [table]), destination, system, key)
+    return Projection(target, system, table)
 
 
 def types(destination: Format) -> dict[str, pa.DataType]:

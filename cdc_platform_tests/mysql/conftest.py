@@ -6,11 +6,9 @@ server instead of the embedded one: this is how another release, or MySQL instea
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import polars as pl
 import pymysql
@@ -108,20 +106,6 @@ def connect(state: ServerState) -> pymysql.connections.Connection[Any]:
     return pymysql.connect(
         host=state.host, port=state.port, user=state.user, password=state.password, database=state.database,
         autocommit=True, charset="utf8mb4",
-    )  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def mysql(request: pytest.FixtureRequest) -> ServerState:
-    url = os.environ.get("CDC_TESTS_MYSQL")
-    if not url:
-        servers: Any = request.getfixturevalue("servers")
-        state: ServerState = servers.mysql
-        return state
-    parts = urlsplit(url)
-    return ServerState(
-        "mysql", parts.hostname or "", parts.port or 3306, parts.path.strip("/"),
-        unquote(parts.username or ""), unquote(parts.password or ""),
     )  # fmt: skip
 
 

@@ -40,6 +40,7 @@ from cdc_platform.model.schema import TableName, TableSchema
 from cdc_platform.sources.mysql.batches import Bounds
 from cdc_platform.sources.mysql.binlog import DELETE_V1, MARIADB_GTID, ROTATE, TABLE_MAP, BadEvent, read_headers
 from cdc_platform.sources.mysql.catalogue import Catalogue, Table
+from cdc_platform.sources.mysql.characters import Codepage
 from cdc_platform.sources.mysql.connection import MySQLConnection, Session
 from cdc_platform.sources.mysql.follow import Follower, ServerTraits
 from cdc_platform.sources.mysql.log import read_log
@@ -47,7 +48,6 @@ from cdc_platform.sources.mysql.packets import COM_QUERY, PacketReader, Packets
 from cdc_platform.sources.mysql.rows import RowEvents, find_images
 from cdc_platform.sources.mysql.tablemap import TableMap, read_table_map
 from cdc_platform.sources.mysql.types import BLOB, LONG, VARCHAR, Physical
-from cdc_platform.sources.mysql.values import Codepage
 from cdc_platform_tests.mysql.conftest import events
 
 GOODS, OTHER = TableName("shop", "goods"), TableName("shop", "other")
@@ -72,7 +72,7 @@ class NoServer(Catalogue):
         return 4 if charset == "utf8mb4" else 1
 
     def codepage(self, charset: str) -> Codepage | None:
-        return [bytes([byte]).decode("latin-1").encode() for byte in range(256)] if charset == "latin1" else None
+        return Codepage(charset, "single", np.arange(256, dtype=np.uint32)) if charset == "latin1" else None
 
 
 def recorded(name: str) -> list[bytes]:

@@ -72,7 +72,7 @@ def test_doubles(values: list[float | None]) -> None:
     assert_read(values, pa.float64(), repr)
 
 
-DECIMALS = [(12, 2), (5, 0), (18, 18), (17, 16), (19, 2), (38, 10), (38, 0), (1, 1)]
+DECIMALS = [(12, 2), (5, 0), (18, 18), (17, 16), (19, 2), (38, 10), (38, 0), (38, 38), (1, 1)]
 
 
 @pytest.mark.parametrize(("precision", "scale"), DECIMALS)
@@ -88,6 +88,7 @@ def test_decimals(precision: int, scale: int) -> None:
         assert_read(values, wanted, lambda value: f"{value:f}")
 
     read()
+    assert_read([None], wanted)
     assert_read([exact(limit), exact(-limit)], wanted, lambda value: f"{value:f}")
     with pytest.raises(BadCell):
         column(cells_of([f"{exact(limit + 1):f}"]), wanted)

@@ -87,3 +87,10 @@ def test_the_rest_of_an_interrupted_fetch_is_not_taken_for_a_whole_one(repositor
     debian.unpack(["cdc-test-library"], tree, silent)
     assert (tree / "usr" / "share" / "cdc-test-library" / "content").exists()
     assert not rest.exists()
+
+
+def test_a_suite_is_asked_for_from_the_machines_own_mirror(repository: Path, tmp_path: Path) -> None:
+    """This machine has none of Debian's, so nothing of it can be had."""
+    with pytest.raises(Unavailable, match="no mirror of Debian"):
+        debian.unpack(["cdc-test-server"], tmp_path / "home" / "tree", silent, suite="sid")
+    assert list((tmp_path / "home").iterdir()) == []

@@ -39,7 +39,7 @@ def _source(state: ServerState, slot: str) -> Source:
         "user": state.user,
         "password": state.password,
     }
-    return open_source("postgres" if state.scheme == "postgresql" else "mysql", connection, slot)
+    return open_source("postgres" if state.scheme == "postgresql" else "mysql", connection, slot, {})
 
 
 def _capture_two_rows(source: Source, state: ServerState, owner: ServerState, table: TableName, ask: Ask) -> None:

@@ -1,4 +1,4 @@
-"""What the server's information schema says: tables, columns, keys, collations, and its single-byte character sets.
+"""What the server's information schema says: tables, columns, keys, collations, character sets.
 
 What was read is kept, because a stream asks again for each table map: character sets for good, tables until `forget`.
 Layer: sources.
@@ -7,15 +7,17 @@ Layer: sources.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, NotUnderstood, Unavailable
 from cdc_platform.model.schema import Column, TableName, TableSchema
+from cdc_platform.sources.mysql.characters import Codepage
+from cdc_platform.sources.mysql.charset_tables import read_codepage
 from cdc_platform.sources.mysql.connection import Session, quote
 from cdc_platform.sources.mysql.defaults import Defaults, Rules, read_defaults
-from cdc_platform.sources.mysql.types import Declared, MySQLType, charset_name, from_declared
-from cdc_platform.sources.mysql.values import Codepage
+from cdc_platform.sources.mysql.server import describe
+from cdc_platform.sources.mysql.types import AS_TEXT, Declared, MySQLType, charset_name, from_declared
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +31,20 @@ class Table:
 
 @dataclass(slots=True)
 class Catalogue:
-    """The information schema through a session, which is asked for when it is needed."""
+    """The information schema through a session, which is asked for when it is needed.
+
+    `as_text` names the columns that are taken as the server's text; what it names must be there and be of a type for
+    which that makes sense, which is found when the table is read.
+    """
 
     _session: Callable[[], Session]
+    _as_text: Mapping[TableName, Collection[str]] = field(default_factory=dict)
     _tables: dict[TableName, Table] = field(default_factory=dict)
     _defaults: dict[TableName, Defaults] = field(default_factory=dict)
     _charsets: dict[int, str] = field(default_factory=dict)
     _widths: dict[str, int] = field(default_factory=dict)
-    _codepages: dict[str, Codepage] = field(default_factory=dict)
+    _codepages: dict[str, Codepage | None] = field(default_factory=dict)
+    _mariadb: bool | None = None
 
     def tables(self, names: Iterable[TableName]) -> Mapping[TableName, Table]:
         """Those of these tables; a ConfigError names the first that is missing, NotUnderstood a column's odd type."""
@@ -102,14 +110,21 @@ class Catalogue:
         return self._widths.get(charset, 1)
 
     def codepage(self, charset: str) -> Codepage | None:
-        """The 256 characters of a single-byte character set, as the server itself converts them; else None."""
-        if self.character_bytes(charset) != 1 or not charset.isalnum():
-            return None
+        """A character set other than UTF-8 as the server itself converts it; None for what is no such thing."""
         if charset not in self._codepages:
-            each = ", ".join(f"hex(convert(_{charset} x'{byte:02x}' using utf8mb4))" for byte in range(256))
-            (row,) = self._session().rows(f"select {each}")
-            self._codepages[charset] = [bytes.fromhex(str(text)) for text in row]
+            self._codepages[charset] = read_codepage(self._session(), charset, self.character_bytes(charset))
         return self._codepages[charset]
+
+    def taken_as_text(self, table: TableName) -> Collection[str]:
+        """The names of the columns that are taken as the server's text."""
+        return self._as_text.get(table, ())
+
+    @property
+    def mariadb(self) -> bool:
+        """Whether the server is MariaDB, which counts some things in its log differently."""
+        if self._mariadb is None:
+            self._mariadb = describe(self._session()).mariadb
+        return self._mariadb
 
     def _read(self, names: Sequence[TableName]) -> dict[TableName, Table]:
         places = ", ".join(["(%s, %s)"] * len(names))
@@ -149,6 +164,7 @@ class Catalogue:
                 [row[2:] for row in columns if (row[0], row[1]) == (name.schema, name.name)],
                 tuple(str(row[2]) for row in keys if (row[0], row[1]) == (name.schema, name.name)),
                 engines[name][1],
+                self.taken_as_text(name),
             )
             for name in names
         }
@@ -168,7 +184,9 @@ class Catalogue:
         return Unavailable(f"table {name} has only just been made; run again")
 
 
-def _table(name: TableName, rows: Sequence[Sequence[object]], key: tuple[str, ...], engine: str) -> Table:
+def _table(
+    name: TableName, rows: Sequence[Sequence[object]], key: tuple[str, ...], engine: str, as_text: Collection[str]
+) -> Table:
     columns, types = [], []
     for column, nullable, data_type, column_type, *sizes, charset in rows:
         characters, octets, precision, scale, fraction = (None if size is None else int(str(size)) for size in sizes)
@@ -182,9 +200,24 @@ def _table(name: TableName, rows: Sequence[Sequence[object]], key: tuple[str, ..
             raise NotUnderstood(
                 f"{name}, column {column}: {error}; leave the table out or change the column"
             ) from error
+        if column in as_text:
+            kind = _as_text(name, str(column), kind)
         columns.append(Column(str(column), kind.arrow, nullable == "YES", kind.declared))
         types.append(kind)
-    return Table(TableSchema(name, tuple(columns), key), tuple(types), engine)
+    schema = TableSchema(name, tuple(columns), key)
+    for column in as_text:
+        if column not in schema.names:
+            raise ConfigError(f"as_text: {name} has no column '{column}'; it has {', '.join(schema.names)}")
+    return Table(schema, tuple(types), engine)
+
+
+def _as_text(table: TableName, column: str, kind: MySQLType) -> MySQLType:
+    if kind.base not in AS_TEXT:
+        raise ConfigError(
+            f"as_text: {table}, column {column} is {kind.declared};"
+            f" only {', '.join(sorted(AS_TEXT))} columns can be taken as text"
+        )
+    return replace(kind, text=True)
 
 
 def quoted(table: TableName) -> str:

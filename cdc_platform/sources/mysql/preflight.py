@@ -9,10 +9,10 @@ from collections.abc import Iterable
 
 from cdc_platform.errors import NeedsPerson, NotUnderstood
 from cdc_platform.sources.mysql.catalogue import Catalogue, Table, quoted
+from cdc_platform.sources.mysql.characters import UTF8
 from cdc_platform.sources.mysql.connection import Session
 from cdc_platform.sources.mysql.server import Head, Server
 from cdc_platform.sources.mysql.types import STRINGS
-from cdc_platform.sources.mysql.values import UTF8
 
 FULL = "FULL"
 

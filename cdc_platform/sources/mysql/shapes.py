@@ -7,14 +7,25 @@ only if it agrees with the map in number and type of the columns. Layer: sources
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 from cdc_platform.errors import ConfigError, NotUnderstood, SchemaConflict
 from cdc_platform.model.schema import Column, TableSchema
+from cdc_platform.sources.cells import BadCell
 from cdc_platform.sources.mysql.catalogue import Catalogue, Table
+from cdc_platform.sources.mysql.characters import UTF8, Codepage, decoded
 from cdc_platform.sources.mysql.tablemap import TableMap
-from cdc_platform.sources.mysql.types import BINARIES, ENUM, SET, MySQLType, Physical, from_physical
-from cdc_platform.sources.mysql.values import UTF8, Codepage
+from cdc_platform.sources.mysql.types import (
+    ADDRESSES,
+    BINARIES,
+    ENUM,
+    SET,
+    STRINGS,
+    MySQLType,
+    Physical,
+    from_physical,
+)
 
 _LABELLED_CODES = (ENUM, SET)
 
@@ -47,14 +58,34 @@ def shape_of(table_map: TableMap, catalogue: Catalogue) -> Shape:
             catalogue.forget([table_map.table])
         table = _current(table_map, catalogue)
         types = _types(table_map, table, catalogue)
-        if table is not None and types == table.types and table_map.names in (None, table.schema.names):
-            return _shape(table_map, types, table.schema.names, table.schema.primary_key, catalogue)
+        if table is not None and _agree(types, table.types) and table_map.names in (None, table.schema.names):
+            assert types is not None
+            return _shape(table_map, types, table.schema, catalogue)
     if table_map.names is None or table_map.labels is None or types is None:
         raise SchemaConflict(
             f"{table_map.table} changed its columns since this part of the binlog was written, and the binlog does not"
             " name them: set binlog_row_metadata=FULL on the server and begin its pipeline anew"
         )
-    return _shape(table_map, types, table_map.names, (), catalogue)
+    columns = tuple(
+        Column(name, kind.arrow, nullable, kind.declared)
+        for name, kind, nullable in zip(table_map.names, types, table_map.nullable, strict=True)
+    )
+    return _shape(table_map, types, TableSchema(table_map.table, columns, ()), catalogue)
+
+
+def _agree(types: tuple[MySQLType, ...] | None, now: tuple[MySQLType, ...]) -> bool:
+    """Whether these are the present types. Labels may differ where the information schema has question marks."""
+    return types is not None and all(
+        replace(kind, labels=()) == replace(other, labels=()) and _same_labels(kind.labels, other.labels)
+        for kind, other in zip(types, now, strict=True)
+    )
+
+
+def _same_labels(labels: tuple[str, ...], shown: tuple[str, ...]) -> bool:
+    return len(labels) == len(shown) and all(
+        re.fullmatch(re.escape(there).replace(r"\?", "."), label, re.DOTALL)
+        for label, there in zip(labels, shown, strict=True)
+    )
 
 
 def _current(table_map: TableMap, catalogue: Catalogue) -> Table | None:
@@ -68,31 +99,42 @@ def _current(table_map: TableMap, catalogue: Catalogue) -> Table | None:
 
 def _types(table_map: TableMap, table: Table | None, catalogue: Catalogue) -> tuple[MySQLType, ...] | None:
     """The columns' types, or None if the map alone does not tell and there is no table to ask."""
-    if table is None and (table_map.unsigned is None or table_map.collations is None or table_map.labels is None):
+    collations = table_map.collations
+    if table_map.geometry_collations is not None and catalogue.mariadb:
+        collations = table_map.geometry_collations
+    if table is None and (table_map.unsigned is None or collations is None or table_map.labels is None):
         return None
+    names = table_map.names or (table.schema.names if table else ())
+    as_text = catalogue.taken_as_text(table_map.table)
     types = []
     for place, physical in enumerate(table_map.physical):
         now = table.types[place] if table else None
-        charset = _charset(table_map, place, now, catalogue)
-        types.append(
-            from_physical(
-                physical,
-                unsigned=table_map.unsigned[place] if table_map.unsigned else now is not None and now.unsigned,
-                charset=charset,
-                character_bytes=catalogue.character_bytes(charset),
-                labels=_labels(table_map, place, now, charset, catalogue),
-            )
+        charset = _charset(collations, place, now, catalogue)
+        kind = from_physical(
+            physical,
+            unsigned=table_map.unsigned[place] if table_map.unsigned else now is not None and now.unsigned,
+            charset=charset,
+            character_bytes=catalogue.character_bytes(charset),
+            labels=_labels(table_map, place, now, charset, catalogue),
         )
+        types.append(replace(_as_now(kind, now), text=names[place] in as_text))
     return tuple(types)
 
 
-def _charset(table_map: TableMap, place: int, now: MySQLType | None, catalogue: Catalogue) -> str:
-    if table_map.collations is not None:
-        found = catalogue.charset_of(table_map.collations[place])
+def _as_now(kind: MySQLType, now: MySQLType | None) -> MySQLType:
+    """What the log calls BINARY of so many bytes may be a type that only the information schema tells."""
+    if now is not None and kind.base == "binary" and ADDRESSES.get(now.base) == kind.length:
+        return MySQLType(now.base)
+    return kind
+
+
+def _charset(collations: tuple[int, ...] | None, place: int, now: MySQLType | None, catalogue: Catalogue) -> str:
+    if collations is not None:
+        found = catalogue.charset_of(collations[place])
         if found or now is None:
             return found
     assert now is not None
-    return "binary" if now.base in BINARIES else now.charset
+    return "binary" if now.base in BINARIES or now.base in ADDRESSES else now.charset
 
 
 def _labels(
@@ -101,36 +143,37 @@ def _labels(
     if table_map.physical[place].code not in _LABELLED_CODES:
         return ()
     if table_map.labels is None:
-        return now.labels if now else ()
+        labels = now.labels if now else ()
+        if any("?" in label for label in labels):
+            raise NotUnderstood(
+                f"{table_map.table}: members of an enum or set hold a question mark, which is also how the information"
+                " schema shows other characters; set binlog_row_metadata=FULL on the server and begin its pipeline anew"
+            )
+        return labels
     codepage = None if charset in UTF8 else catalogue.codepage(charset)
     members = table_map.labels[place]
     try:
-        return tuple((b"".join(codepage[byte] for byte in m) if codepage else m).decode() for m in members)
-    except UnicodeDecodeError as error:
+        return tuple(decoded(member, codepage) if codepage else member.decode() for member in members)
+    except (UnicodeDecodeError, BadCell) as error:
         raise NotUnderstood(
             f"{table_map.table}: members of an enum or set in character set {charset} are not understood;"
             " convert the column to utf8mb4"
         ) from error
 
 
-def _shape(
-    table_map: TableMap,
-    types: tuple[MySQLType, ...],
-    names: tuple[str, ...],
-    key: tuple[str, ...],
-    catalogue: Catalogue,
-) -> Shape:
+def _shape(table_map: TableMap, types: tuple[MySQLType, ...], schema: TableSchema, catalogue: Catalogue) -> Shape:
+    """`schema` says names, source types and, where the map does not, the key; the map what may be null."""
+    key = schema.primary_key
     if table_map.key is not None:
-        key = tuple(names[place] for place in table_map.key)
+        key = tuple(schema.names[place] for place in table_map.key)
     columns = tuple(
-        Column(name, kind.arrow, nullable, kind.declared)
-        for name, kind, nullable in zip(names, types, table_map.nullable, strict=True)
+        replace(column, nullable=nullable) for column, nullable in zip(schema.columns, table_map.nullable, strict=True)
     )
     codepages = tuple(
         None if not kind.charset or kind.charset in UTF8 else catalogue.codepage(kind.charset) for kind in types
     )
-    for name, kind, codepage in zip(names, types, codepages, strict=True):
-        if kind.charset and kind.charset not in UTF8 and not kind.labels and codepage is None:
+    for name, kind, codepage in zip(schema.names, types, codepages, strict=True):
+        if kind.charset not in UTF8 and kind.base in STRINGS and codepage is None:
             raise NotUnderstood(
                 f"{table_map.table}, column {name}: character set {kind.charset} is not understood;"
                 " convert the column to utf8mb4"

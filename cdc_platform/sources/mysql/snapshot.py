@@ -3,13 +3,16 @@
     start transaction with consistent snapshot ──> coordinates ──> touch all tables ──> select, select, ...
 
 Rows come as text, one SELECT a table, read from the socket in chunks whose cells are walked column by column for
-all rows at once; `sources/cells.py` makes them typed columns. MariaDB keeps the coordinates that belong to the
-snapshot; on MySQL a short global read lock makes the two agree. Layer: sources.
+all rows at once; `sources/cells.py` makes them typed columns. Texts come in their columns' own character sets, because
+the server would make question marks of what it cannot convert: `characters.py` converts them.
+
+MariaDB keeps the coordinates that belong to the snapshot; on MySQL a short global read lock makes the two agree.
+Layer: sources.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -20,17 +23,22 @@ from cdc_platform.errors import ConfigError, InvalidRow, NeedsPerson, Unavailabl
 from cdc_platform.model.change import INSERT, OPERATION, TIMESTAMP_UTC, ChangeBatch
 from cdc_platform.model.position import Position, binlog_at, format_binlog
 from cdc_platform.model.schema import TableName, TableSchema
-from cdc_platform.sources.cells import BadCell, column
+from cdc_platform.sources.cells import BadCell, Cells, column
 from cdc_platform.sources.mysql.batches import struct_type
 from cdc_platform.sources.mysql.binlog import file_sequence
 from cdc_platform.sources.mysql.catalogue import Catalogue, Table, quoted
+from cdc_platform.sources.mysql.characters import UTF8
 from cdc_platform.sources.mysql.connection import MySQLConnection, Session, TableChanged, quote, session
+from cdc_platform.sources.mysql.moments import ZERO_DATE
 from cdc_platform.sources.mysql.packets import COM_QUERY, PacketReader, Packets
 from cdc_platform.sources.mysql.server import NO_BINLOG, Server, read_head
 from cdc_platform.sources.mysql.textrows import expression, walk_text_rows
+from cdc_platform.sources.mysql.types import LABELLED, STRINGS, MySQLType
+from cdc_platform.sources.mysql.values import string_column
 
 CHUNK_BYTES = 16 << 20
 _LOCK_SECONDS = 30
+_MOMENTS = {"date", "datetime", "timestamp"}
 _ATTEMPTS = 5
 
 Altered = Callable[[int], bool]
@@ -39,6 +47,7 @@ Altered = Callable[[int], bool]
 _SETTINGS = (
     "set session sql_mode = ''",  # how values print must not depend on the server's settings
     "set session time_zone = '+00:00'",
+    "set session character_set_results = null",  # texts as they are kept
     "set session net_write_timeout = 3600",  # the reader may be busy writing
     "set session wait_timeout = 28800",
     "set session transaction isolation level repeatable read",
@@ -95,7 +104,7 @@ class MySQLSnapshot:
         for (place, cells), kind in zip(enumerate(cells_by_column), table.types, strict=True):
             name = table.schema.columns[place].name
             try:
-                series.append(column(cells, kind.arrow).alias(name))
+                series.append(self._column(cells, kind).alias(name))
             except BadCell as error:
                 raise InvalidRow(
                     f"{table.schema.table}, column {name} at {self._text}, row {done + error.row} of the snapshot:"
@@ -116,6 +125,15 @@ class MySQLSnapshot:
         )
         return ChangeBatch(table.schema, frame)
 
+    def _column(self, cells: Cells, kind: MySQLType) -> pl.Series:
+        if kind.base in STRINGS | LABELLED:
+            codepage = None if kind.charset in UTF8 else self.catalogue.codepage(kind.charset)
+            return string_column(cells, kind, codepage)
+        try:
+            return column(cells, kind.arrow)
+        except BadCell as error:
+            raise BadCell(error.row, ZERO_DATE if kind.base in _MOMENTS else error.reason) from error
+
     @property
     def _text(self) -> str:
         return format_binlog(self.base, self.position.at)
@@ -131,9 +149,16 @@ class MySQLSnapshot:
 
 
 def take_snapshot(
-    target: MySQLConnection, opened: Session, server: Server, tables: Sequence[TableName], altered: Altered
+    target: MySQLConnection,
+    opened: Session,
+    server: Server,
+    tables: Sequence[TableName],
+    as_text: Mapping[TableName, Collection[str]],
+    altered: Altered,
 ) -> MySQLSnapshot:
     """Begin a snapshot on this session, in which none of the tables can be altered until it ends.
+
+    `as_text` is as in `Catalogue`.
 
     A consistent snapshot holds rows, not shapes: those of a table that is altered right after it are the new ones, or
     the table cannot be read in it any more (error 1412). Touching a table takes its metadata lock, which an ALTER waits
@@ -152,7 +177,8 @@ def take_snapshot(
             continue
         if not server.mariadb or not altered(at):
             ((taken, number),) = opened.rows("select utc_timestamp(6), connection_id()")
-            return MySQLSnapshot(target, opened, base, Position(at), taken, int(number), Catalogue(lambda: opened))
+            catalogue = Catalogue(lambda: opened, as_text)
+            return MySQLSnapshot(target, opened, base, Position(at), taken, int(number), catalogue)
         opened.run("rollback")
     raise Unavailable("a table was altered each time that a snapshot began; run again when its ALTERs are over")
 

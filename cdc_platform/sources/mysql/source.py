@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from types import MappingProxyType
 
 from cdc_platform.errors import Unavailable
 from cdc_platform.model.change import Captured, Followed
 from cdc_platform.model.position import Position, binlog_at, binlog_parts, format_position
-from cdc_platform.model.schema import TableName, TableSchema
+from cdc_platform.model.schema import Fingerprint, TableName, TableSchema
 from cdc_platform.sources.ahead import ahead
 from cdc_platform.sources.mysql import preflight
 from cdc_platform.sources.mysql.batches import Bounds
@@ -34,7 +35,6 @@ from cdc_platform.sources.mysql.log import FILE_START, Stretch, begins_inside, p
 from cdc_platform.sources.mysql.preflight import FULL
 from cdc_platform.sources.mysql.server import Head, Server, check_kept, describe, read_head, read_identity
 from cdc_platform.sources.mysql.snapshot import MySQLSnapshot, take_snapshot
-from cdc_platform.sources.source import Fingerprint
 
 STRETCH_BYTES = 24 << 20
 """About a hundred thousand rows: fewer cost more each, more cost memory."""
@@ -48,11 +48,17 @@ class MySQLSource:
 
     `server_id` is what the server knows this reader by, which must differ from that of every other replica and allows
     one reading at a time; random ones from the upper half of the range unless given. `stretch_bytes` bounds what is
-    in memory at once.
+    in memory at once. `as_text` names columns that are taken as the server's own text, in snapshot and log alike: the
+    way for dates that no calendar has.
     """
 
     def __init__(
-        self, connection: MySQLConnection, server_id: int | None = None, *, stretch_bytes: int = STRETCH_BYTES
+        self,
+        connection: MySQLConnection,
+        server_id: int | None = None,
+        *,
+        stretch_bytes: int = STRETCH_BYTES,
+        as_text: Mapping[TableName, Collection[str]] = MappingProxyType({}),
     ) -> None:
         self._target = connection
         self._server_id = server_id
@@ -60,7 +66,8 @@ class MySQLSource:
         self._session: Session | None = None
         self._server: Server | None = None
         self._base: str | None = None
-        self._catalogue = Catalogue(self._opened)
+        self._as_text = as_text
+        self._catalogue = Catalogue(self._opened, as_text)
 
     def schemas(self, tables: Sequence[TableName]) -> Mapping[TableName, TableSchema]:
         """Current shape of each table; a missing one is a ConfigError that names near ones."""
@@ -70,6 +77,10 @@ class MySQLSource:
     def fingerprints(self, tables: Sequence[TableName]) -> Mapping[TableName, Fingerprint]:
         """Empty ones for each table that is there: what becomes of a table is told by the statements in the log."""
         return dict.fromkeys(self._catalogue.existing(tables), Fingerprint("", ""))
+
+    def rewritten_by(self, before: TableSchema, now: TableSchema) -> str | None:
+        """None: the statement that changed the table stands in the binlog, and was told from there."""
+        return None
 
     def prepare(self, tables: Sequence[TableName]) -> None:
         """Check settings, privileges and tables. Nothing is made at the server."""
@@ -102,7 +113,12 @@ class MySQLSource:
         """A consistent read of these tables on a connection of its own; none of them can be altered meanwhile."""
         with session(self._target) as opened:
             yield take_snapshot(
-                self._target, opened, self._described(), tables, lambda since: self._altered(tables, since)
+                self._target,
+                opened,
+                self._described(),
+                tables,
+                self._as_text,
+                lambda since: self._altered(tables, since),
             )
 
     def changes(self, followed: Mapping[TableName, Followed], start: Position, until: Position) -> Iterator[Captured]:

@@ -14,9 +14,11 @@ from cdc_platform.sources.mysql.binlog import BadEvent
 from cdc_platform.sources.mysql.types import (
     BIT,
     BLOB,
+    BLOB_COMPRESSED,
     DOUBLE,
     ENUM,
     FLOAT,
+    GEOMETRY,
     INT24,
     LONG,
     LONGLONG,
@@ -27,17 +29,19 @@ from cdc_platform.sources.mysql.types import (
     TINY,
     VAR_STRING,
     VARCHAR,
+    VARCHAR_COMPRESSED,
+    VECTOR,
     YEAR,
     Physical,
 )
 
 _NUMERIC = {TINY, SHORT, INT24, LONG, LONGLONG, NEWDECIMAL, FLOAT, DOUBLE, YEAR}  # of which signs are told
-_CHARACTER = {STRING, VAR_STRING, VARCHAR, BLOB}
+_CHARACTER = {STRING, VAR_STRING, VARCHAR, BLOB, BLOB_COMPRESSED, VARCHAR_COMPRESSED, VECTOR}  # those with a collation
 _LABELLED = {ENUM, SET}
 
 # Bytes of metadata by type code; two-byte ones that are little-endian numbers, and those that are a pair of bytes.
-_ONE_BYTE = {FLOAT, DOUBLE, BLOB, 17, 18, 19, 242, 245, 255, 249, 250, 251, 140}
-_TWO_BYTES = {VARCHAR, VAR_STRING, 141}
+_ONE_BYTE = {FLOAT, DOUBLE, BLOB, BLOB_COMPRESSED, GEOMETRY, VECTOR, 17, 18, 19, 245, 249, 250, 251}
+_TWO_BYTES = {VARCHAR, VAR_STRING, VARCHAR_COMPRESSED}
 _TWO_PARTS = {STRING, NEWDECIMAL, ENUM, SET}
 
 _SIGNEDNESS, _CHARSET, _CHARSETS, _NAMES, _SET_LABELS, _ENUM_LABELS = 1, 2, 3, 4, 5, 6
@@ -49,7 +53,9 @@ class TableMap:
     """Per column: physical type and nullability. The rest is None where the map does not tell.
 
     `unsigned` and `collations` have one entry a column (collation 0 for columns without one), `labels` too
-    (bytes in the column's character set). `key` are column numbers, None when unknown.
+    (bytes in the column's character set). `key` are column numbers, None when unknown. MariaDB counts geometry
+    columns among those that have collations, MySQL does not: `geometry_collations` is what `collations` is on MariaDB,
+    where there is such a column.
     """
 
     number: int
@@ -61,6 +67,7 @@ class TableMap:
     collations: tuple[int, ...] | None = None
     labels: tuple[tuple[bytes, ...], ...] | None = None
     key: tuple[int, ...] | None = None
+    geometry_collations: tuple[int, ...] | None = None
 
 
 class _Bytes:
@@ -129,9 +136,11 @@ def read_table_map(body: bytes, offset: int) -> TableMap:
     if not all(column.understood for column in physical):
         # Such a table is not decoded, and servers differ in which columns the other fields count.
         return TableMap(number, table, physical, nullable, _names(fields, count))
+    has_geometry = any(column.code == GEOMETRY for column in physical)
     return TableMap(
         number, table, physical, nullable, _names(fields, count), _unsigned(fields, physical),
-        _collations(fields, physical), _labels(fields, physical), _key(fields, count),
+        _collations(fields, physical, _CHARACTER), _labels(fields, physical), _key(fields, count),
+        _collations(fields, physical, _CHARACTER | {GEOMETRY}) if has_geometry else None,
     )  # fmt: skip
 
 
@@ -198,9 +207,9 @@ def _unsigned(fields: Fields, physical: tuple[Physical, ...]) -> tuple[bool, ...
     return tuple(next(bits) if is_numeric else False for is_numeric in numeric)
 
 
-def _collations(fields: Fields, physical: tuple[Physical, ...]) -> tuple[int, ...] | None:
-    """Numbers of collations, of texts from one pair of fields and of enums and sets from another."""
-    texts = _collations_of(fields, physical, _CHARACTER, _CHARSET, _CHARSETS)
+def _collations(fields: Fields, physical: tuple[Physical, ...], codes: set[int]) -> tuple[int, ...] | None:
+    """Numbers of collations, of texts (these type codes) from one pair of fields and of enums and sets from another."""
+    texts = _collations_of(fields, physical, codes, _CHARSET, _CHARSETS)
     labels = _collations_of(fields, physical, _LABELLED, _LABEL_CHARSET, _LABEL_CHARSETS)
     if texts is None or labels is None:
         return None
@@ -217,17 +226,18 @@ def _collations_of(
         return found
     if each in fields:
         chosen = _numbers(fields[each])
-        if len(chosen) != len(places):
-            raise BadEvent(fields[each].offset, "the table map's collations do not fit its columns")
+        fits = len(chosen) == len(places)
     elif default in fields:
         usual, *exceptions = _numbers(fields[default])
-        chosen = [usual] * len(places)
-        for index, collation in zip(exceptions[::2], exceptions[1::2], strict=False):
-            if index >= len(chosen):
-                raise BadEvent(fields[default].offset, "the table map's collations do not fit its columns")
-            chosen[index] = collation
+        fits = all(index < len(places) for index in exceptions[::2])
+        others = dict(zip(exceptions[::2], exceptions[1::2], strict=False))
+        chosen = [others.get(index, usual) for index in range(len(places))]
     else:
         return None
+    if not fits and any(column.code == GEOMETRY for column in physical):
+        return None  # they are counted in the other server's way
+    if not fits:
+        raise BadEvent(next(iter(fields.values())).offset, "the table map's collations do not fit its columns")
     for place, collation in zip(places, chosen, strict=True):
         found[place] = collation
     return found
@@ -250,6 +260,7 @@ def _labels(fields: Fields, physical: tuple[Physical, ...]) -> tuple[tuple[bytes
 
 
 def _numbers(reader: _Bytes) -> list[int]:
+    reader.place = 0
     numbers = []
     while reader.more():
         numbers.append(reader.packed())

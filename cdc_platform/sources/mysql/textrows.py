@@ -17,12 +17,16 @@ _NULL = 251
 
 
 def expression(operand: str, kind: MySQLType) -> str:
-    """What to select so that the text holds the whole value: floats would be cut to six digits, bits come as bytes."""
+    """What to select so that the text holds the whole value: floats would be cut to six digits (and adding nought
+    makes a minus nought plus), bits come as bytes, and ZEROFILL fills numbers up to 255 digits.
+    """
     if kind.base in ("float", "double"):
-        return f"{operand} + 0e0"
+        return f"{operand} * 1e0"
     if kind.base == "bit" and kind.length < 64:
         return f"{operand} + 0"
-    return operand
+    if kind.unsigned and kind.base == "decimal":
+        return f"cast({operand} as decimal({kind.precision},{kind.scale}))"
+    return f"cast({operand} as unsigned)" if kind.unsigned else operand
 
 
 def walk_text_rows(buffer: Bytes, starts: Ints, columns: int) -> Iterator[Cells]:

@@ -18,7 +18,8 @@ from cdc_platform.errors import NotUnderstood
 TINY, SHORT, LONG, FLOAT, DOUBLE, LONGLONG, INT24 = 1, 2, 3, 4, 5, 8, 9
 DATE, YEAR, VARCHAR, BIT = 10, 13, 15, 16
 TIMESTAMP2, DATETIME2, TIME2 = 17, 18, 19
-JSON, NEWDECIMAL, ENUM, SET, BLOB, VAR_STRING, STRING = 245, 246, 247, 248, 252, 253, 254
+VECTOR, JSON, NEWDECIMAL, ENUM, SET, BLOB, VAR_STRING, STRING, GEOMETRY = 242, 245, 246, 247, 248, 252, 253, 254, 255
+BLOB_COMPRESSED, VARCHAR_COMPRESSED = 140, 141  # MariaDB's
 
 _INTEGERS = {
     "tinyint": pa.int8(), "smallint": pa.int16(), "mediumint": pa.int32(), "int": pa.int32(), "bigint": pa.int64(),
@@ -36,14 +37,26 @@ NUMBERS = {*_INTEGERS, "float", "double", "decimal"}
 STRINGS = {"char", "varchar", *_TEXTS}
 BINARIES = {"binary", "varbinary", *_BLOBS}
 LABELLED = {"enum", "set"}
+ADDRESSES = {"uuid": 16, "inet6": 16, "inet4": 4}
+"""MariaDB's types that are BINARY of so many bytes in the log."""
+
+AS_TEXT = {"date", "datetime", "timestamp", "decimal", "year"}
+"""Types that can be taken as the server's text instead of as values."""
+
+_GEOMETRIES = {
+    "geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon",
+    "geometrycollection", "geomcollection",
+}  # fmt: skip
 _FRACTIONAL = {"datetime", "timestamp", "time"}
-_KNOWN = NUMBERS | STRINGS | BINARIES | LABELLED | _FRACTIONAL | {"bit", "date", "year"}
+_KNOWN = NUMBERS | STRINGS | BINARIES | LABELLED | _FRACTIONAL | ADDRESSES.keys()
+_KNOWN |= {"bit", "date", "year", "json", "vector", "geometry"}
 
 
 @dataclass(frozen=True, slots=True)
 class MySQLType:
     """A column's type. `length` counts characters (char, varchar), bytes (binary, varbinary) or bits (bit);
-    `charset` is that of texts, `labels` are the members of an enum or set in order.
+    `charset` is that of texts, `labels` are the members of an enum or set in order. `compressed` cells are packed in
+    the log (MariaDB), `text` ones are taken as the server's text. All kinds of geometry are one type.
     """
 
     base: str
@@ -53,6 +66,8 @@ class MySQLType:
     scale: int = 0
     labels: tuple[str, ...] = ()
     charset: str = ""
+    compressed: bool = False
+    text: bool = False
 
     @property
     def declared(self) -> str:
@@ -71,12 +86,14 @@ class MySQLType:
     def arrow(self) -> pa.DataType:
         """What both snapshot and stream deliver."""
         base = self.base
+        if self.text:
+            return pa.string()
         if base in _INTEGERS:
             return (_UNSIGNED if self.unsigned else _INTEGERS)[base]
         if base == "decimal":
             fits = self.precision <= _MAX_DECIMAL
             return pa.decimal128(self.precision, self.scale) if fits else pa.string()
-        if base in BINARIES or (base == "bit" and self.length > _MAX_BITS):
+        if base in BINARIES | {"vector", "geometry"} or (base == "bit" and self.length > _MAX_BITS):
             return pa.binary()
         return _FIXED.get(base, pa.string())
 
@@ -104,9 +121,10 @@ class Declared:
 def from_declared(declared: Declared) -> MySQLType:
     """The type of a column of the information schema; NotUnderstood for those that have no Arrow form here."""
     base = declared.data_type.lower()
-    if base not in _KNOWN or "COMPRESSED" in declared.column_type:
+    base = "geometry" if base in _GEOMETRIES else base
+    if base not in _KNOWN:
         raise NotUnderstood(f"type {declared.column_type} is not understood")
-    kind = MySQLType(base)
+    kind = MySQLType(base, compressed=base not in LABELLED and "COMPRESSED" in declared.column_type)
     if base in NUMBERS:
         words = declared.column_type.lower().split()
         kind = replace(kind, unsigned="unsigned" in words or "zerofill" in words)
@@ -181,19 +199,20 @@ class Physical:
     @property
     def prefix(self) -> int:
         """Bytes of the length that precedes a value, or 0 for fixed widths."""
-        if self.code in (VARCHAR, VAR_STRING, STRING):
+        if self.code in (VARCHAR, VARCHAR_COMPRESSED, VAR_STRING, STRING):
             return 1 if self.meta < 256 else 2
         return self.meta if self.code in _BLOB_LIKE else 0
 
 
 _FIXED_WIDTHS = {TINY: 1, SHORT: 2, INT24: 3, LONG: 4, LONGLONG: 8, FLOAT: 4, DOUBLE: 8, DATE: 3, YEAR: 1}
 _TEMPORAL_WIDTHS = {TIMESTAMP2: 4, DATETIME2: 5, TIME2: 3}
-_BLOB_LIKE = {BLOB, JSON}
+_BLOB_LIKE = {BLOB, BLOB_COMPRESSED, JSON, VECTOR, GEOMETRY}
 _MOST_DIGITS = 65
 _METADATA = {  # the least and the most that it can be
     **dict.fromkeys((TINY, SHORT, INT24, LONG, LONGLONG, DATE, YEAR), (0, 0)),
     FLOAT: (4, 4), DOUBLE: (8, 8), **dict.fromkeys((TIMESTAMP2, DATETIME2, TIME2), (0, 6)),
-    BIT: (1, 64), ENUM: (1, 2), SET: (1, 8), BLOB: (1, 4), **dict.fromkeys((VARCHAR, VAR_STRING, STRING), (0, 65535)),
+    BIT: (1, 64), ENUM: (1, 2), SET: (1, 8), **dict.fromkeys(_BLOB_LIKE, (1, 4)),
+    **dict.fromkeys((VARCHAR, VARCHAR_COMPRESSED, VAR_STRING, STRING), (0, 65535)),
 }  # fmt: skip
 
 _DIGIT_BYTES = (0, 1, 1, 2, 2, 3, 3, 4, 4, 4)
@@ -206,6 +225,7 @@ def decimal_width(precision: int, scale: int) -> int:
 
 _INTEGER_NAMES = {TINY: "tinyint", SHORT: "smallint", INT24: "mediumint", LONG: "int", LONGLONG: "bigint"}
 _PLAIN_NAMES = {**_INTEGER_NAMES, FLOAT: "float", DOUBLE: "double", DATE: "date", YEAR: "year"}
+_OTHER_NAMES = {JSON: "json", VECTOR: "vector", GEOMETRY: "geometry"}
 _TEMPORAL_NAMES = {TIMESTAMP2: "timestamp", DATETIME2: "datetime", TIME2: "time"}
 
 
@@ -228,10 +248,16 @@ def from_physical(
         return MySQLType("bit", length=meta)
     if code in (ENUM, SET):
         return MySQLType("enum" if code == ENUM else "set", labels=labels, charset=charset)
+    if code in _OTHER_NAMES:
+        return MySQLType(_OTHER_NAMES[code])
     binary = charset == "binary"
-    if code == BLOB:
-        return MySQLType((_BLOBS if binary else _TEXTS)[meta - 1], charset="" if binary else charset)
+    charset = "" if binary else charset
+    if code in (BLOB, BLOB_COMPRESSED):
+        return MySQLType((_BLOBS if binary else _TEXTS)[meta - 1], charset=charset, compressed=code == BLOB_COMPRESSED)
+    if code == VARCHAR_COMPRESSED:  # one byte more says how it is compressed
+        base = "varbinary" if binary else "varchar"
+        return MySQLType(base, length=(meta - 1) // character_bytes, charset=charset, compressed=True)
     if code in (VARCHAR, VAR_STRING, STRING):
         base = ("binary" if binary else "char") if code == STRING else ("varbinary" if binary else "varchar")
-        return MySQLType(base, length=meta // character_bytes, charset="" if binary else charset)
+        return MySQLType(base, length=meta // character_bytes, charset=charset)
     raise NotUnderstood(f"binlog column type {code} is not understood")

@@ -10,17 +10,19 @@ a transaction that was open at it may have written its records before.)
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import numpy as np
 import polars as pl
 
 from cdc_platform.errors import InvalidRow
-from cdc_platform.model.change import OPERATION, TIMESTAMP_UTC, ChangeBatch
+from cdc_platform.model.change import OPERATION, TIMESTAMP_UTC, ChangeBatch, Place
 from cdc_platform.model.position import Position, format_lsn, lsn_text
 from cdc_platform.model.schema import TableSchema
 from cdc_platform.sources.cells import BadCell, Ints
-from cdc_platform.sources.postgres.pgoutput import Rows
+from cdc_platform.sources.postgres.pgoutput import Rows, Truncation
 from cdc_platform.sources.postgres.tuples import DELETE, INSERT, UPDATE, Image
-from cdc_platform.sources.postgres.types import from_text
+from cdc_platform.sources.postgres.types import from_text, way_out
 
 _OPERATION_CODES = np.zeros(256, np.uint8)
 _OPERATION_CODES[[INSERT, UPDATE, DELETE]] = 0, 1, 2  # the order of OPERATION's categories
@@ -34,7 +36,7 @@ def stream_batch(rows: Rows, schema: TableSchema) -> tuple[ChangeBatch, InvalidR
     except _BadRow as bad:
         where = f"{schema.table}: column '{bad.column}' of the change at {format_lsn(int(rows.lsn[bad.row]))}"
         batch, earlier = stream_batch(rows.head(bad.row), schema)
-        return batch, earlier or InvalidRow(f"{where} {bad.reason}")
+        return batch, earlier or InvalidRow(f"{where} {bad.reason}; {way_out(bad.column)}")
     columns = [
         pl.Series("operation", _OPERATION_CODES[rows.kind]).cat.to(OPERATION),
         pl.Series("at", rows.at),
@@ -45,7 +47,19 @@ def stream_batch(rows: Rows, schema: TableSchema) -> tuple[ChangeBatch, InvalidR
         before,
         after,
     ]
-    return ChangeBatch(schema, pl.DataFrame(columns)), None
+    holes = {schema.columns[place].name: pl.Series(mask) for place, mask in rows.holes.items()}
+    return ChangeBatch(schema, pl.DataFrame(columns), holes), None
+
+
+def place_of(change: Truncation) -> Place:
+    """Where in the log it is, as `ChangeBatch.frame` would tell it."""
+    time = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=change.time)
+    return Place(change.at, change.ordinal, format_lsn(change.lsn), str(change.xid), time)
+
+
+def first_place(batch: ChangeBatch) -> Place:
+    """Where the batch's first change is."""
+    return Place(*batch.frame.select("at", "ordinal", "lsn", "transaction_id", "source_ts").row(0))
 
 
 def snapshot_batch(

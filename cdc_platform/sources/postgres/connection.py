@@ -37,11 +37,14 @@ _SETTINGS = {
     "lc_numeric": "C",
     "xmlbinary": "base64",
     "search_path": "",
+    "quote_all_identifiers": "off",
     "row_security": "off",
     "statement_timeout": "0",
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
 }
+
+_LOCK_TIMEOUT = "10s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +106,15 @@ class PostgresConnection:
         )
 
     def control(self) -> psycopg2.extensions.connection:
-        """An autocommit session for the catalogue, the publication and the slot."""
+        """An autocommit session for the catalogue, the publication and the slot.
+
+        Even reading the catalogue opens tables (pg_publication_tables does), and so waits for whoever alters one.
+        """
         with self.errors():
             connection = psycopg2.connect(self.dsn())
             connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute("select set_config('lock_timeout', %s, false)", [_LOCK_TIMEOUT])
             return connection
 
     def replication(self) -> psycopg2.extensions.connection:
@@ -148,7 +156,9 @@ class PostgresConnection:
             return NeedsPerson(f"{start}user '{self.user}' lacks a privilege ({text})")
         if sqlstate in ("55000", "42704"):  # the slot is invalidated; the slot or the publication is (or was) not there
             return Gap(f"{start}{text}; begin their pipelines anew")
-        if sqlstate[:2] in ("08", "40", "53", "57") or sqlstate == "55P03":
+        if sqlstate == "55P03":
+            return Unavailable(f"{start}a table is locked by another session; run again when that has ended")
+        if sqlstate[:2] in ("08", "40", "53", "57"):
             return Unavailable(f"{start}{text}")
         if sqlstate[:2] in ("21", "22", "23"):  # such texts quote values
             return NeedsPerson(f"{start}the server could not read its data (SQLSTATE {sqlstate})")

@@ -26,12 +26,12 @@ Pure: no server, no clock. Layer: sources.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from cdc_platform.errors import NotUnderstood
+from cdc_platform.errors import Gap, NeedsPerson, NotUnderstood
 from cdc_platform.model.position import Position, format_lsn
 from cdc_platform.model.schema import TableName
 from cdc_platform.sources.cells import Bytes, Ints, Mask
@@ -62,8 +62,20 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """A relation whose changes at or after `start` are asked for. It is known by its OID; `table` is its name now."""
+
+    table: TableName
+    start: Position
+
+
+@dataclass(frozen=True, slots=True)
 class Rows:
-    """Changes of one relation in log order. All arrays are as long as there are changes; `time` is in us since 1970."""
+    """Changes of one relation in log order. All arrays are as long as there are changes; `time` is in us since 1970.
+
+    `holes` has, by the column's place, True where an update left the cell of `after` as it was and nobody says what
+    that is; only columns in which there is one.
+    """
 
     relation: Relation
     kind: Bytes
@@ -74,32 +86,45 @@ class Rows:
     time: Ints
     before: Image
     after: Image
+    holes: Mapping[int, Mask] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.kind)
 
     def head(self, count: int) -> Rows:
         arrays = {name: getattr(self, name)[:count] for name in ("kind", "at", "ordinal", "lsn", "xid", "time")}
-        return replace(self, **arrays, before=self.before.head(count), after=self.after.head(count))
+        holes = {place: mask[:count] for place, mask in self.holes.items() if mask[:count].any()}
+        return replace(self, **arrays, before=self.before.head(count), after=self.after.head(count), holes=holes)
+
+
+@dataclass(frozen=True, slots=True)
+class Truncation:
+    """All rows of a relation went; fields as one element of those of `Rows`."""
+
+    relation: Relation
+    at: int
+    ordinal: int
+    lsn: int
+    xid: int
+    time: int
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """`rows` of the wanted tables; `stops`: the tables that cannot be followed past a place, and why; `state` after.
+    """`pieces` of the wanted tables, those of one table in log order; `stops`: the tables that cannot be followed past
 
-    `upto` is the bound below which everything has been seen, None when the messages say nothing about that.
+    a place, and why; `state` after. `upto` is the bound below which everything has been seen, None when the messages
+    say nothing about that.
     """
 
-    rows: tuple[Rows, ...]
-    stops: Mapping[TableName, NotUnderstood]
+    pieces: tuple[Rows | Truncation, ...]
+    stops: Mapping[TableName, NeedsPerson]
     state: State
     upto: Position | None
 
 
-def decode(
-    messages: Messages, state: State, wanted: Collection[TableName], start: Position, until: Position
-) -> Decoded:
-    """The changes of the `wanted` tables in [start, until); raises MalformedMessage."""
+def decode(messages: Messages, state: State, wanted: Mapping[int, Wanted], start: Position, until: Position) -> Decoded:
+    """The changes of the `wanted` relations (by OID) in [start, until); raises MalformedMessage."""
     if not len(messages):
         return Decoded((), {}, state, None)
     long_enough(messages, np.arange(len(messages)), messages.starts + 1)
@@ -109,10 +134,10 @@ def decode(
     log, transaction, upto = _transactions(messages, kinds, changes, state.transaction)
     inside = changes & log.within(start, until)
     relations, shapes = _relations(messages, kinds, state.relations)
-    decoder = _Decoder(messages, kinds, log, wanted)
+    decoder = _Decoder(messages, kinds, log, wanted, start)
     decoder.truncations(np.flatnonzero(inside & (kinds == _TRUNCATE)), shapes)
     decoder.rows_of(np.flatnonzero(inside & (kinds != _TRUNCATE)), shapes)
-    return Decoded(tuple(decoder.rows), decoder.stops, State(relations, transaction), upto)
+    return Decoded(decoder.pieces(), decoder.stops, State(relations, transaction), upto)
 
 
 # --- transactions -----------------------------------------------------------------------------------------------
@@ -128,10 +153,15 @@ class _Log:
     ordinal: Ints
 
     def within(self, start: Position, until: Position) -> Mask:
-        after_start = (self.at > start.at) | ((self.at == start.at) & (self.ordinal >= start.ordinal))
         before_end = (self.at < until.at) | ((self.at == until.at) & (self.ordinal < until.ordinal))
-        inside: Mask = after_start & before_end
+        inside: Mask = self.since(start, slice(None)) & before_end
         return inside
+
+    def since(self, start: Position, places: Ints | slice) -> Mask:
+        """Which of the messages `places` are at or after `start`."""
+        at, ordinal = self.at[places], self.ordinal[places]
+        after: Mask = (at > start.at) | ((at == start.at) & (ordinal >= start.ordinal))
+        return after
 
 
 def _known(messages: Messages, kinds: Bytes) -> None:
@@ -207,15 +237,26 @@ def _relation(messages: Messages, message: int) -> Relation:
 
 
 class _Decoder:
-    """Gathers rows and stops of one batch of messages."""
+    """Gathers the pieces and stops of one batch of messages."""
 
-    def __init__(self, messages: Messages, kinds: Bytes, log: _Log, wanted: Collection[TableName]) -> None:
+    def __init__(
+        self, messages: Messages, kinds: Bytes, log: _Log, wanted: Mapping[int, Wanted], start: Position
+    ) -> None:
         self._messages, self._kinds, self._log, self._wanted = messages, kinds, log, wanted
+        self._start = start
+        self._named = {relation.table: relation for relation in wanted.values()}
+        self._truncated: dict[int, list[int]] = {}
         self._stopped_at: dict[TableName, int] = {}
-        self.stops: dict[TableName, NotUnderstood] = {}
-        self.rows: list[Rows] = []
+        self._pieces: list[tuple[int, TableName, Rows | Truncation]] = []
+        self.stops: dict[TableName, NeedsPerson] = {}
+
+    def pieces(self) -> tuple[Rows | Truncation, ...]:
+        """What came before its table's stop, if there is one; in the order of first messages."""
+        kept = [(message, piece) for message, table, piece in self._pieces if message < self._end(table)]
+        return tuple(piece for _, piece in sorted(kept, key=lambda one: one[0]))
 
     def truncations(self, places: Ints, shapes: _Shapes) -> None:
+        """Of each wanted relation; one message names several when it cascades. To be called before `rows_of`."""
         for message in places.tolist():
             start, end = int(self._messages.starts[message]), int(self._messages.ends[message])
             reader = Reader(self._messages.buffer[start:end].tobytes(), self._messages, message)
@@ -225,11 +266,19 @@ class _Decoder:
                 relation = _shape_at(shapes.get(oid, []), message)
                 if relation is None:
                     self._messages.malformed(message, start + 6, f"nothing is known of relation {oid}")
-                self._stop(relation.table, message, "TRUNCATE of {table} at {lsn}: begin its pipeline anew")
+                wanted = self._wanted.get(oid)
+                if wanted is not None and self._log.since(wanted.start, np.array([message])).all():
+                    self._truncated.setdefault(oid, []).append(message)
+                    self._pieces.append((message, wanted.table, self._truncation(relation, message)))
             reader.end()
 
+    def _truncation(self, relation: Relation, message: int) -> Truncation:
+        log = self._log
+        at, ordinal, xid, time = (int(array[message]) for array in (log.at, log.ordinal, log.xid, log.time))
+        return Truncation(relation, at, ordinal, int(self._messages.lsns[message]), xid, time)
+
     def rows_of(self, places: Ints, shapes: _Shapes) -> None:
-        """Changes of each wanted relation, those of one shape together."""
+        """Changes of each wanted relation, those of one shape and between two truncations together."""
         if not len(places):
             return
         oids = integers(self._messages, places, 1, 4)
@@ -240,19 +289,22 @@ class _Decoder:
             if not versions or versions[0][0] > own[0]:
                 start = int(self._messages.starts[own[0]])
                 self._messages.malformed(int(own[0]), start + 1, f"nothing is known of relation {oid}")
-            bounds = [*np.searchsorted(own, [message for message, _ in versions]).tolist(), len(own)]
-            for (_, relation), low, high in zip(versions, bounds, bounds[1:], strict=False):
-                if relation.table in self._wanted and low < high:
-                    self._append(relation, own[low:high])
+            wanted = self._wanted.get(oid)
+            if wanted is None:
+                self._check_name(own, versions)
+                continue
+            if wanted.start > self._start:
+                own = own[self._log.since(wanted.start, own)]
+            cuts = sorted({message for message, _ in versions} | set(self._truncated.get(oid, ())))
+            bounds = [*np.searchsorted(own, cuts).tolist(), len(own)]
+            for cut, low, high in zip(cuts, bounds, bounds[1:], strict=False):
+                relation = _shape_at(versions, cut + 1)
+                if low < high and relation is not None:
+                    self._append(wanted.table, relation, own[low:high])
 
-    def _append(self, relation: Relation, places: Ints) -> None:
-        stopped = self._stopped_at.get(relation.table)
-        if stopped is not None:
-            places = places[places < stopped]
-        if not len(places):
-            return
+    def _append(self, table: TableName, relation: Relation, places: Ints) -> None:
         messages, log = self._messages, self._log
-        before, after, unreadable = images(messages, self._kinds, places, relation)
+        found = images(messages, self._kinds, places, relation)
         rows = Rows(
             relation,
             self._kinds[places],
@@ -261,25 +313,47 @@ class _Decoder:
             messages.lsns[places],
             log.xid[places],
             log.time[places],
-            before,
-            after,
+            found.before,
+            found.after,
+            found.holes,
         )
-        if unreadable is not None:
-            row, column = unreadable
+        if found.foreign is not None:
+            message = int(places[found.foreign])
             reason = (
-                "{table}: the change at {lsn} leaves the unchanged long value of column '{column}' out; "
-                "run: alter table {table} replica identity full; then begin the pipeline anew"
+                f"{table}: the change at {self._lsn(message)} is of a partition whose replica identity is not the "
+                f"table's; run: alter table ... replica identity full for all of them, and begin its pipeline anew"
             )
-            self._stop(relation.table, int(places[row]), reason, column)
-            rows = rows.head(row)
+            self._stop(table, message, NotUnderstood(reason))
+            rows = rows.head(found.foreign)
         if len(rows):
-            self.rows.append(rows)
+            self._pieces.append((int(places[0]), table, rows))
 
-    def _stop(self, table: TableName, message: int, reason: str, column: str = "") -> None:
-        if table in self._wanted and message < self._stopped_at.get(table, len(self._messages)):
-            self._stopped_at[table] = message
-            lsn = format_lsn(int(self._messages.lsns[message]))
-            self.stops[table] = NotUnderstood(reason.format(table=table, lsn=lsn, column=column))
+    def _check_name(self, places: Ints, versions: list[tuple[int, Relation]]) -> None:
+        """Rows of another table under the name of one that is followed: it was made anew, or the two were exchanged."""
+        bounds = [*np.searchsorted(places, [since for since, _ in versions]).tolist(), len(places)]
+        for (_, relation), low, high in zip(versions, bounds, bounds[1:], strict=False):
+            wanted = self._named.get(relation.table)
+            if wanted is None:
+                continue
+            own = places[low:high]
+            own = own[self._log.since(wanted.start, own)]
+            if len(own):
+                message = int(own[0])
+                reason = (
+                    f"{relation.table}: the log at {self._lsn(message)} has changes of another table of this name, "
+                    f"which was dropped or renamed since: begin its pipeline anew"
+                )
+                self._stop(relation.table, message, Gap(reason))
+
+    def _lsn(self, message: int) -> str:
+        return format_lsn(int(self._messages.lsns[message]))
+
+    def _end(self, table: TableName) -> int:
+        return self._stopped_at.get(table, len(self._messages))
+
+    def _stop(self, table: TableName, message: int, error: NeedsPerson) -> None:
+        if message < self._end(table):
+            self._stopped_at[table], self.stops[table] = message, error
 
 
 def _shape_at(versions: list[tuple[int, Relation]], message: int) -> Relation | None:

@@ -13,6 +13,7 @@ from cdc_platform.errors import NeedsPerson, NotUnderstood
 from cdc_platform.model.schema import TableName
 from cdc_platform.sources.postgres.catalogue import CatalogueTable, Session
 from cdc_platform.sources.postgres.connection import identifier
+from cdc_platform.sources.postgres.partitions import foreign_partition, foreign_partitions
 
 _OLDEST = 140000
 
@@ -76,7 +77,24 @@ def check_tables(session: Session, tables: Mapping[TableName, CatalogueTable]) -
             cursor.execute(_ACCESS, [shape.oid])
             row = cursor.fetchone()
         assert row is not None
+        if session.server_version >= 180000:
+            _check_generated(table, shape)
         _check_table(session.info.user, table, shape, *row)
+        for partition in foreign_partitions(session, shape):
+            raise NeedsPerson(foreign_partition(table, partition))
+
+
+def _check_generated(table: TableName, shape: CatalogueTable) -> None:
+    """A replica identity must hold logged columns only, or the source's own updates and deletes fail once published.
+
+    Identity full holds every column. A table without a key (or with one that is not logged whole) would need it.
+    """
+    if shape.left_out and (shape.identity == "f" or (shape.identity == "d" and not shape.schema.primary_key)):
+        raise NeedsPerson(
+            f"{table} has a generated column '{shape.left_out[0]}' that is not logged, and as Postgres 18 has it the "
+            f"source could not update or delete its rows under replica identity full; give it a primary key with "
+            f"replica identity default, or make the column stored and publish it (publish_generated_columns = stored)"
+        )
 
 
 def _check_table(

@@ -5,15 +5,16 @@ It may be made by the platform or by a database administrator beforehand, and ma
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from psycopg2.errors import InsufficientPrivilege
 
 from cdc_platform.errors import CdcError, Gap, NeedsPerson, NotUnderstood
-from cdc_platform.model.schema import TableName
-from cdc_platform.sources.postgres.catalogue import CatalogueTable, Session, published_tables
+from cdc_platform.model.schema import TableName, TableSchema
+from cdc_platform.sources.postgres.catalogue import CatalogueTable, Session, published_tables, read_tables
 from cdc_platform.sources.postgres.connection import identifier
+from cdc_platform.sources.postgres.partitions import foreign_partition, foreign_partitions, published_roots
 
 _PUBLICATION = """
 select pubinsert and pubupdate and pubdelete and pubtruncate, pubviaroot, pg_has_role(pubowner, 'usage')
@@ -33,13 +34,18 @@ class _Publication:
 def ensure_published(session: Session, name: str, tables: Mapping[TableName, CatalogueTable]) -> None:
     """Make the publication, or add the tables that it lacks; NeedsPerson says what to run where that is not allowed."""
     publication = _read(session, name)
+    published = published_tables(session, name)
     if publication is not None:
         _check(session, name, publication, tables)
-    missing = [table for table in sorted(tables) if table not in published_tables(session, name)]
+    if publication is None or publication.via_root:
+        for failure in _silent(session, name, tables, published | tables.keys()).values():
+            raise failure
+    missing = [table for table in sorted(tables) if table not in published]
     if publication is None:
-        _own(session, tables, missing, _create(name, missing))
+        statement = _create(name, missing, session.server_version)
+        _own(session, tables, missing, statement)
         with session.cursor() as cursor:
-            cursor.execute(_create(name, missing))
+            cursor.execute(statement)
     elif missing:
         statement = f"alter publication {identifier(name)} add table {_list(missing)}"
         if not publication.owned:
@@ -52,16 +58,18 @@ def ensure_published(session: Session, name: str, tables: Mapping[TableName, Cat
 def identify(session: Session, tables: Mapping[TableName, CatalogueTable]) -> dict[TableName, CatalogueTable]:
     """Tables without a primary key get the replica identity that following them needs, where the user owns them.
 
-    Published without one, the source's own updates and deletes of such a table would fail.
+    Published without one, the source's own updates and deletes of such a table would fail. Since Postgres 18 they would
+    with it as well, where a generated column is not logged: the preflight says so. Partitions have their own.
     """
     identified = dict(tables)
     for table, shape in tables.items():
-        if shape.identity == "d" and not shape.schema.primary_key and shape.permanent:
+        unwanted = session.server_version >= 180000 and shape.left_out
+        if shape.identity == "d" and not shape.schema.primary_key and shape.permanent and not unwanted:
             try:
                 with session.cursor() as cursor:
-                    cursor.execute(
-                        f"alter table {identifier(table.schema)}.{identifier(table.name)} replica identity full"
-                    )
+                    cursor.execute(_full(table))
+                    for partition in foreign_partitions(session, shape):
+                        cursor.execute(_full(partition))
             except InsufficientPrivilege:
                 continue  # the preflight says what its owner should run
             identified[table] = replace(shape, identity="f")
@@ -75,8 +83,12 @@ def unpublished(session: Session, name: str, tables: Mapping[TableName, Catalogu
     if publication is None:
         return {table: Gap(f"{table}: publication '{name}' does not exist any more; {then}") for table in tables}
     published = published_tables(session, name)
-    failures: dict[TableName, CdcError] = {}
+    failures: dict[TableName, CdcError] = dict(
+        _silent(session, name, tables, published) if publication.via_root else {}
+    )
     for table, shape in tables.items():
+        if table in failures:
+            continue
         if table not in published:
             failures[table] = Gap(f"{table} has been taken out of publication '{name}'; {then}")
             continue
@@ -85,6 +97,37 @@ def unpublished(session: Session, name: str, tables: Mapping[TableName, Catalogu
         except CdcError as error:
             failures[table] = error
     return failures
+
+
+def renamed_to(session: Session, name: str, schema: TableSchema, followed: Collection[TableName]) -> TableName | None:
+    """The published table that nobody follows and that has exactly the columns of one that is missing, by number."""
+    others = [table for table in published_tables(session, name) if table not in followed]
+    columns = {(c.source_id, c.name, c.source_type) for c in schema.columns}
+    for table in others:
+        try:
+            shape = read_tables(session, [table], name)[table]
+        except CdcError:  # of no interest here: it is not followed
+            continue
+        if {(c.source_id, c.name, c.source_type) for c in shape.schema.columns} == columns:
+            return table
+    return None
+
+
+def _silent(
+    session: Session, name: str, tables: Mapping[TableName, CatalogueTable], published: Collection[TableName]
+) -> dict[TableName, NotUnderstood]:
+    """The partitions whose rows a publication via the root gives as rows of another table."""
+    return {
+        table: NotUnderstood(
+            f"{table} is a partition of {root}, and publication '{name}' gives its rows as rows of {root}; "
+            f"follow {root} instead, or take {root} out of the publication"
+        )
+        for table, root in published_roots(session, tables, published).items()
+    }
+
+
+def _full(table: TableName) -> str:
+    return f"alter table {identifier(table.schema)}.{identifier(table.name)} replica identity full"
 
 
 def _read(session: Session, name: str) -> _Publication | None:
@@ -106,6 +149,10 @@ def _check(session: Session, name: str, publication: _Publication, tables: Mappi
         raise NeedsPerson(
             f"{partitioned} is partitioned; run: alter publication {quoted} set (publish_via_partition_root = true)"
         )
+    for table, shape in tables.items():
+        # With `full` the decoder sees it where an old row is not whole; keys alone do not tell whose they are.
+        if shape.identity != "f" and (foreign := foreign_partitions(session, shape)):
+            raise NeedsPerson(foreign_partition(table, foreign[0]))
     if session.server_version >= 150000:
         with session.cursor() as cursor:
             cursor.execute(_FILTERED, [name])
@@ -114,8 +161,10 @@ def _check(session: Session, name: str, publication: _Publication, tables: Mappi
             raise NotUnderstood(f"publication '{name}' filters the rows of {min(filtered)}; publish all its rows")
 
 
-def _create(name: str, tables: Sequence[TableName]) -> str:
-    return f"create publication {identifier(name)} for table {_list(tables)} with (publish_via_partition_root = true)"
+def _create(name: str, tables: Sequence[TableName], version: int) -> str:
+    """Generated columns can be logged since Postgres 18. A publication that is there already is taken as it is."""
+    options = ["publish_via_partition_root = true"] + ["publish_generated_columns = stored"] * (version >= 180000)
+    return f"create publication {identifier(name)} for table {_list(tables)} with ({', '.join(options)})"
 
 
 def _list(tables: Sequence[TableName]) -> str:

@@ -186,13 +186,20 @@ def _bounded(
     process = replication.info.backend_pid
     with control.cursor() as other:
         other.execute(_BLOCKERS, [process])
-        blockers = [f"pid {pid}" + (f" ({age} s old)" if age is not None else "") for pid, age in other.fetchall()]
+        blockers = [blocker(pid, age) for pid, age in other.fetchall()]
         other.execute("select pg_terminate_backend(%s)", [process])
     whom = ", ".join(blockers) or "an open transaction"
     raise Unavailable(
         f"{connection.label}: after {wait_seconds:g} s still waiting for open transactions to end: {whom}; "
         f"end them (select pg_terminate_backend(pid)) or run again later"
     )
+
+
+def blocker(pid: int | None, age: int | None) -> str:
+    """Whom to end: a session by its process (and how many seconds its transaction is old), or none's transaction."""
+    if not pid:
+        return "a prepared transaction (see pg_prepared_xacts)"
+    return f"pid {pid}" + (f" ({age} s old)" if age is not None else "")
 
 
 def _poll(replication: Session, deadline: float) -> bool:

@@ -2,12 +2,13 @@
 
 A temporary logical slot exports the snapshot: the server guarantees that it holds exactly the transactions whose commit
 record starts before the slot's consistent point C, so the snapshot's position is `Position(C, 0)` and nothing is lost
-or doubled between it and the stream. Every table is read in a session of its own that imports the snapshot: an error in
-one does not spoil the others. Rows come as a binary COPY in Arrow record batches; memory holds a few of them.
+or doubled between it and the stream. Tables are read in a session that imports it (`readers`); an error in one does not
+spoil the others. Rows come as a binary COPY in Arrow record batches; memory holds a few of them.
 
-A rewrite of the table (`alter table` of some kinds, `truncate`, `vacuum full` on its way) between the export and the
-read would make its rows vanish from the snapshot; that is looked for, under a lock, and stops the read.
-Layer: sources.
+The tables are locked against ALTER, TRUNCATE and the like before the export and until the end (`locks`), so each has
+one shape: whoever changed it before had committed by then, and so lies before C. A rewrite between the export and the
+read would make rows vanish from the snapshot; should it happen all the same (the session that holds the locks was
+ended), the table's files tell, and the read stops. Layer: sources.
 """
 
 from __future__ import annotations
@@ -26,18 +27,20 @@ from cdc_platform.model.position import Position, format_lsn
 from cdc_platform.model.schema import TableName, TableSchema
 from cdc_platform.sources.cells import BadCell
 from cdc_platform.sources.postgres.batches import snapshot_batch
-from cdc_platform.sources.postgres.catalogue import CatalogueTable, read_tables
-from cdc_platform.sources.postgres.connection import PostgresConnection, identifier, literal, read_ahead
+from cdc_platform.sources.postgres.catalogue import CatalogueTable
+from cdc_platform.sources.postgres.connection import PostgresConnection, identifier, read_ahead
+from cdc_platform.sources.postgres.locks import Locked, own_rows
+from cdc_platform.sources.postgres.readers import Readers
 from cdc_platform.sources.postgres.slot import Export
-from cdc_platform.sources.postgres.types import from_arrow
+from cdc_platform.sources.postgres.types import from_arrow, way_out
 
 _ROWS, _MAX_ROWS = 65_536, 262_144  # of one batch; wide rows give fewer
 _BYTES = 32 << 20
 
 # A table's file as the snapshot sees it against the one it has now, for the table and all its partitions.
 _REWRITTEN = """
-select count(*) from pg_partition_tree({table}::regclass) p right join pg_class c on c.oid = p.relid
-where (p.relid is not null or c.oid = {table}::regclass) and c.relkind = 'r'
+select count(*) from pg_partition_tree({oid}::oid::regclass) p right join pg_class c on c.oid = p.relid
+where (p.relid is not null or c.oid = {oid}::oid) and c.relkind = 'r'
   and c.relfilenode <> 0 and c.relfilenode is distinct from pg_relation_filenode(c.oid)
 """
 
@@ -49,19 +52,19 @@ class PostgresSnapshot:
     connection: PostgresConnection
     export: Export
     taken_at: int
-    publication: str
+    tables: Locked
+    readers: Readers
 
     @property
     def position(self) -> Position:
         return Position(self.export.consistent)
 
     def schema(self, table: TableName) -> TableSchema:
-        with self._reading(table) as (_, shape):
-            return shape.schema
+        return self._shape(table).schema
 
     def count(self, table: TableName) -> int:
         with self._reading(table) as (cursor, shape), self.connection.errors(f"counting {table}"):
-            cursor.execute(f"select count(*) from {_source(shape)}")
+            cursor.execute(f"select count(*) from {own_rows(shape)}")
             row = cursor.fetchone()
         assert row is not None
         return int(row[0])
@@ -71,21 +74,24 @@ class PostgresSnapshot:
             schema = shape.schema if columns is None else _narrowed(shape.schema, columns)
             selected = ", ".join(f"{shape.types[name].select(name)} as {identifier(name)}" for name in schema.names)
             first = 0
-            for batch in self._record_batches(cursor, f"select {selected} from {_source(shape)}", table):
+            for batch in self._record_batches(cursor, f"select {selected} from {own_rows(shape)}", table):
                 rows = self._rows(batch, schema)
                 yield snapshot_batch(rows, schema, self.position, first, self.export.restart, self.taken_at)
                 first += rows.height
 
+    def _shape(self, table: TableName) -> CatalogueTable:
+        if table in self.tables.failures:
+            raise self.tables.failures[table]
+        if table not in self.tables.shapes:
+            raise ConfigError(f"{table} is none of the tables that the snapshot was taken of")
+        return self.tables.shapes[table]
+
     @contextmanager
     def _reading(self, table: TableName) -> Iterator[tuple[Any, CatalogueTable]]:
-        with self.connection.errors(f"reading {table}"), closing(self.connection.control()) as control:
-            shape = read_tables(control, [table], self.publication)[table]
-        with closing(self.connection.arrow()) as session, closing(session.cursor()) as cursor:
+        shape = self._shape(table)
+        with self.readers.reading(shape) as cursor:
             with self.connection.errors(f"reading {table}"):
-                cursor.execute("begin transaction isolation level repeatable read read only")
-                cursor.execute(f"set transaction snapshot {literal(self.export.snapshot)}")
-                cursor.execute(f"lock table {_source(shape)} in access share mode")
-                cursor.execute(_REWRITTEN.format(table=literal(_name(table))))
+                cursor.execute(_REWRITTEN.format(oid=shape.oid))
                 if cursor.fetchone() != (0,):
                     raise Unavailable(f"{table} was rewritten while the snapshot was taken; run again")
             yield cursor, shape
@@ -117,7 +123,8 @@ class PostgresSnapshot:
                 columns.append(from_arrow(array, column.type).alias(column.name))
             except BadCell as bad:
                 where = f"{schema.table}: column '{column.name}' of a row in the snapshot at"
-                raise InvalidRow(f"{where} {format_lsn(self.position.at)} {bad.reason}") from None
+                place = format_lsn(self.position.at)
+                raise InvalidRow(f"{where} {place} {bad.reason}; {way_out(column.name)}") from None
         return pl.DataFrame(columns)
 
 
@@ -127,12 +134,3 @@ def _narrowed(schema: TableSchema, columns: Sequence[str]) -> TableSchema:
         raise ConfigError(f"{schema.table} has no column '{unknown[0]}'; it has {', '.join(schema.names)}")
     key = schema.primary_key if set(schema.primary_key) <= set(columns) else ()
     return replace(schema, columns=tuple(schema.column(name) for name in columns), primary_key=key)
-
-
-def _name(table: TableName) -> str:
-    return f"{identifier(table.schema)}.{identifier(table.name)}"
-
-
-def _source(shape: CatalogueTable) -> str:
-    """The table's own rows: those of inheriting tables are published under their own names, partitions' are not."""
-    return _name(shape.schema.table) if shape.partitioned else f"only {_name(shape.schema.table)}"

@@ -1,8 +1,10 @@
 """Postgres 14 to 18 behind the `Source` seam: this file joins the parts and holds no idea of its own.
 
-    connection  sessions and errors      preflight    what must hold before       snapshot  first state
-    catalogue   tables and types         publication  which tables are logged     stream    changes after it
-    types       the type table           slot         where the log stands        pgoutput  the decoder
+    connection  sessions and errors    preflight     what must hold before     snapshot  first state
+    catalogue   tables and types       publication   which tables are logged   locks     tables that are not altered
+    types       the type table         slot          where the log stands      stream    changes after the snapshot
+    attributes  columns by number      fingerprints  is it still the table     pgoutput  the decoder
+    numbering   which column is which                                          shapes    schemas of what is decoded
 
 Positions: `at` is the LSN of a transaction's commit record, see `pgoutput`; the `lsn` column is explained in `batches`.
 
@@ -15,43 +17,76 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
-from cdc_platform.errors import CdcError
+from cdc_platform.errors import CdcError, ConfigError
 from cdc_platform.model.change import Captured, Followed
 from cdc_platform.model.position import Position, format_position
-from cdc_platform.model.schema import TableName, TableSchema
+from cdc_platform.model.schema import Fingerprint, TableName, TableSchema
 from cdc_platform.sources.postgres import preflight, publication
 from cdc_platform.sources.postgres import slot as slots
-from cdc_platform.sources.postgres.catalogue import CatalogueTable, Session, read_tables
+from cdc_platform.sources.postgres.attributes import read_attributes
+from cdc_platform.sources.postgres.catalogue import (
+    NO_TEXT,
+    AsText,
+    CatalogueTable,
+    Session,
+    read_tables,
+    renamed,
+)
 from cdc_platform.sources.postgres.connection import PostgresConnection
+from cdc_platform.sources.postgres.fingerprints import read_fingerprints
+from cdc_platform.sources.postgres.locks import locked
+from cdc_platform.sources.postgres.readers import Readers
+from cdc_platform.sources.postgres.shapes import unlogged
 from cdc_platform.sources.postgres.snapshot import PostgresSnapshot
 from cdc_platform.sources.postgres.stream import Pace, Stream
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds to wait: for open transactions when a slot or snapshot is made."""
+    """Seconds to wait when a slot or snapshot is made: for open transactions, and for the lock on a table."""
 
     open_transactions: float = 60.0
+    locks: float = 10.0
 
 
 class PostgresSource:
-    """One database, read through one slot and one publication, both named `slot`. Implements `Source`."""
+    """One database, read through one slot and one publication, both named `slot`. Implements `Source`.
+
+    `as_text` names columns that are read as the server's own text, whatever their type.
+    """
 
     def __init__(
-        self, connection: PostgresConnection, slot: str, pace: Pace | None = None, patience: Patience | None = None
+        self,
+        connection: PostgresConnection,
+        slot: str,
+        pace: Pace | None = None,
+        patience: Patience | None = None,
+        as_text: AsText = NO_TEXT,
     ) -> None:
         slots.check_name(slot)
+        self._as_text = as_text
         self._connection, self._slot = connection, slot
         self._pace, self._patience = pace or Pace(), patience or Patience()
         self._control: Session | None = None
         self._settled = 0
         self._acknowledged, self._reading = 0, False
+        self._oids: dict[TableName, int] = {}  # as last seen, to know a table that was renamed
 
     def schemas(self, tables: Sequence[TableName]) -> Mapping[TableName, TableSchema]:
         return {table: found.schema for table, found in self._tables(tables).items()}
+
+    def fingerprints(self, tables: Sequence[TableName]) -> Mapping[TableName, Fingerprint]:
+        with self._connection.errors("reading the catalogue"):
+            return read_fingerprints(self._session(), tables, self._slot)
+
+    def rewritten_by(self, before: TableSchema, now: TableSchema) -> str | None:
+        session = self._session()
+        with self._connection.errors("reading the catalogue"):
+            attributes = read_attributes(session, self._oids[now.table], self._slot)
+        return unlogged(before, now, attributes) if attributes else None
 
     def prepare(self, tables: Sequence[TableName]) -> None:
         """Check server and tables, make the publication, then the slot: decoding needs them in this order."""
@@ -108,21 +143,25 @@ class PostgresSource:
         session = self._session()
         with self._connection.errors("looking at the slot"):
             slots.resumable_slot(session, self._slot, Position(slots.inserted(session)))
-        name = f"cdc_snapshot_{secrets.token_hex(6)}"
-        wait = self._patience.open_transactions
-        with slots.exported_snapshot(self._connection, session, name, wait) as export:
+        name, patience = f"cdc_snapshot_{secrets.token_hex(6)}", self._patience
+        with (
+            locked(self._connection, session, tables, self._slot, self._as_text, patience.locks) as kept,
+            closing(Readers(self._connection, list(kept.shapes.values()), patience.locks)) as readers,
+            slots.exported_snapshot(self._connection, session, name, patience.open_transactions) as export,
+        ):
             with self._connection.errors("exporting a snapshot"):
                 taken_at = slots.server_time(session)
-            yield PostgresSnapshot(self._connection, export, taken_at, self._slot)
+            readers.adopt(export.snapshot)
+            yield PostgresSnapshot(self._connection, export, taken_at, kept, readers)
 
     def changes(self, followed: Mapping[TableName, Followed], start: Position, until: Position) -> Iterator[Captured]:
         session = self._session()
         with self._connection.errors("looking at the slot"):
             slots.resumable_slot(session, self._slot, start)
-            able, failures = self._followed(session, list(followed))
+            able, failures = self._followed(session, followed)
         if failures:
             yield Captured((), start, failures)
-        stream = Stream(self._connection, session, self._slot, able, self._pace, self._advance)
+        stream = Stream(self._connection, session, self._slot, able, followed, self._pace, self._advance)
         self._reading = True
         try:
             yield from stream.read(start, until)
@@ -160,18 +199,23 @@ class PostgresSource:
 
     def _tables(self, tables: Sequence[TableName]) -> dict[TableName, CatalogueTable]:
         with self._connection.errors("reading the catalogue"):
-            return read_tables(self._session(), tables, self._slot)
+            found = read_tables(self._session(), tables, self._slot, self._as_text, self._oids)
+        self._oids |= {table: shape.oid for table, shape in found.items()}
+        return found
 
     def _followed(
-        self, session: Session, tables: Sequence[TableName]
+        self, session: Session, followed: Mapping[TableName, Followed]
     ) -> tuple[dict[TableName, CatalogueTable], dict[TableName, CdcError]]:
         """The tables that can be followed from here on, and those that cannot."""
         failures: dict[TableName, CdcError] = {}
-        followed: dict[TableName, CatalogueTable] = {}
-        for table in tables:
+        able: dict[TableName, CatalogueTable] = {}
+        for table, known in followed.items():
             try:
-                followed |= read_tables(session, [table], self._slot)
+                able |= self._tables([table])
+            except ConfigError as error:
+                other = publication.renamed_to(session, self._slot, known.schema, followed)
+                failures[table] = ConfigError(renamed(table, other)) if other else error
             except CdcError as error:
                 failures[table] = error
-        failures |= publication.unpublished(session, self._slot, followed)
-        return {table: shape for table, shape in followed.items() if table not in failures}, failures
+        failures |= publication.unpublished(session, self._slot, able)
+        return {table: shape for table, shape in able.items() if table not in failures}, failures

@@ -8,6 +8,9 @@
 begins at that mark and gives whole transactions, so what lies below `done` (delivered already) is decoded again and
 dropped, and as many messages more are asked for as the last peek from the same mark gave: there is always progress.
 
+Tables are known by their OIDs, so that one that was renamed for a while is still itself. Each is followed from its own
+place on; what the log says of it before is not looked into.
+
 The server stops after the first record that ends at or after the bound, which may be one that starts past it, so
 changes at or after `until` are dropped too. Having given fewer messages than it was allowed to, it has gone through
 all of the log that is on disk, up to the bound at least: `until` is reached.
@@ -24,18 +27,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cdc_platform.errors import CdcError, NotUnderstood, Unavailable
-from cdc_platform.model.change import Captured, ChangeBatch
+from cdc_platform.errors import CdcError, NeedsPerson, Unavailable
+from cdc_platform.model.change import Captured, Entry, Followed, Truncated, Unlogged
 from cdc_platform.model.position import Position, format_lsn
-from cdc_platform.model.schema import Column, TableName, TableSchema
+from cdc_platform.model.schema import TableName
 from cdc_platform.sources.ahead import ahead
-from cdc_platform.sources.postgres.batches import stream_batch
-from cdc_platform.sources.postgres.catalogue import CatalogueTable, Session, read_types, type_names
+from cdc_platform.sources.postgres.batches import first_place, place_of, stream_batch
+from cdc_platform.sources.postgres.catalogue import CatalogueTable, Session
 from cdc_platform.sources.postgres.connection import PostgresConnection, identifier, literal, read_ahead
 from cdc_platform.sources.postgres.messages import Messages
-from cdc_platform.sources.postgres.pgoutput import Decoded, State, decode
+from cdc_platform.sources.postgres.pgoutput import Decoded, Rows, State, Truncation, Wanted, decode
+from cdc_platform.sources.postgres.shapes import Shape
 from cdc_platform.sources.postgres.slot import await_flushed, resumable_slot
-from cdc_platform.sources.postgres.tuples import Relation
 
 _FLUSH_SECONDS = 10.0
 _BATCH_BYTES = "adbc.postgresql.batch_size_hint_bytes"
@@ -65,13 +68,18 @@ class Stream:
     session: Session
     slot: str
     tables: Mapping[TableName, CatalogueTable]
+    followed: Mapping[TableName, Followed]
     pace: Pace
     before_peek: Callable[[], None]
-    _followed: set[TableName] = field(init=False)
-    _schemas: dict[Relation, TableSchema] = field(init=False, default_factory=dict)
+    _wanted: dict[int, Wanted] = field(init=False)
+    _shapes: dict[TableName, Shape] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._followed = set(self.tables)
+        self._wanted = {t.oid: Wanted(name, self.followed[name].position) for name, t in self.tables.items()}
+        self._shapes = {
+            name: Shape(self.session, self.slot, self.followed[name].schema, table.texts)
+            for name, table in self.tables.items()
+        }
 
     def read(self, start: Position, until: Position) -> Iterator[Captured]:
         """Stretches of [start, until); the last reaches `until`."""
@@ -84,7 +92,7 @@ class Stream:
             )
         done, mark, given = start, -1, 0
         with closing(self.connection.arrow()) as arrow:
-            while done < until and self._followed:
+            while done < until and self._wanted:
                 self.before_peek()
                 with self.connection.errors("looking at the slot"):
                     confirmed = resumable_slot(self.session, self.slot, done).confirmed
@@ -105,10 +113,10 @@ class Stream:
         state, stretch, done = State(), _Stretch(), peek.reached
         for messages in peeked:
             peek.given += len(messages)
-            decoded = decode(messages, state, self._followed, done, until)
+            decoded = decode(messages, state, self._wanted, done, until)
             state = decoded.state
             self._take(decoded, stretch)
-            stretch.bytes += len(messages.buffer) if decoded.rows else 0
+            stretch.bytes += len(messages.buffer) if decoded.pieces else 0
             stretch.upto = min(decoded.upto or done, until)
             full = stretch.changes >= self.pace.stretch_changes or stretch.bytes >= self.pace.stretch_bytes
             if full and stretch.upto > done:
@@ -142,34 +150,34 @@ class Stream:
 
     def _take(self, decoded: Decoded, stretch: _Stretch) -> None:
         """Put what was decoded into the stretch; a table that fails is not followed any more."""
-        failures: dict[TableName, CdcError] = dict(decoded.stops)
-        for rows in decoded.rows:
-            table = rows.relation.table
+        for piece in decoded.pieces:
+            table = self._wanted[piece.relation.oid].table
             if table in stretch.failures:
                 continue
-            try:
-                schema = self._schema(rows.relation)
-            except NotUnderstood as error:
-                stretch.failures[table] = error
+            if isinstance(piece, Truncation):
+                stretch.entries.append(Truncated(table, place_of(piece)))
+                stretch.changes += 1
                 continue
-            batch, bad = stream_batch(rows, schema)
-            if len(batch):
-                stretch.batches.append(batch)
-                stretch.changes += len(batch)
-            if bad is not None:
-                stretch.failures[table] = bad
-        for table, failure in failures.items():
+            try:
+                self._take_rows(piece, self._shapes[table], stretch)
+            except NeedsPerson as error:
+                stretch.failures[table] = error
+        for table, failure in decoded.stops.items():
             stretch.failures.setdefault(table, failure)
-        self._followed -= stretch.failures.keys()
+        self._wanted = {oid: w for oid, w in self._wanted.items() if w.table not in stretch.failures}
 
-    def _schema(self, relation: Relation) -> TableSchema:
-        """The shape that the log gives the table, with what the catalogue knows besides (nullability, key)."""
-        known = self._schemas.get(relation)
-        if known is None:
-            with self.connection.errors("reading the catalogue"):
-                known = _table_schema(self.session, relation, self.tables[relation.table].schema)
-            self._schemas[relation] = known
-        return known
+    def _take_rows(self, rows: Rows, shape: Shape, stretch: _Stretch) -> None:
+        """Rows of one shape; raises about the first that cannot be taken, with those before it in the stretch."""
+        with self.connection.errors("reading the catalogue"):
+            reason = shape.change_to(rows.relation)
+        batch, bad = stream_batch(rows, shape.schema)
+        if len(batch):
+            if reason is not None:
+                stretch.entries.append(Unlogged(shape.table, first_place(batch), reason))
+            stretch.entries.append(batch)
+            stretch.changes += len(batch)
+        if bad is not None:
+            raise bad
 
 
 @dataclass(slots=True)
@@ -185,14 +193,14 @@ class _Peek:
 class _Stretch:
     """What is being gathered for one `Captured`."""
 
-    batches: list[ChangeBatch] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
     failures: dict[TableName, CdcError] = field(default_factory=dict)
     changes: int = 0
     bytes: int = 0
     upto: Position | None = None
 
     def captured(self, upto: Position) -> Captured:
-        return Captured(tuple(self.batches), upto, self.failures)
+        return Captured(tuple(self.entries), upto, self.failures)
 
 
 def _arrow_messages(batch: pa.RecordBatch) -> Messages:
@@ -203,24 +211,3 @@ def _arrow_messages(batch: pa.RecordBatch) -> Messages:
     _, offsets, values = data.buffers()
     ends = np.frombuffer(offsets, np.int32, count + 1, 4 * data.offset)
     return Messages.of(places, ends, np.frombuffer(values, np.uint8))
-
-
-def _table_schema(session: Session, relation: Relation, now: TableSchema) -> TableSchema:
-    """A relation's columns by their type OIDs, at the log's place; key and nullability are today's where they fit."""
-    types = read_types(session, {column.type_oid for column in relation.columns})
-    names = type_names(session, [(column.type_oid, column.typmod) for column in relation.columns])
-    today = {column.name: column for column in now.columns}
-    columns = []
-    for shape, type_name in zip(relation.columns, names, strict=True):
-        if shape.type_oid not in types:
-            raise NotUnderstood(
-                f"{relation.table}: the type of column '{shape.name}' has been dropped since; begin its pipeline anew"
-            )
-        arrow = types[shape.type_oid].arrow(shape.typmod)
-        same = today.get(shape.name)
-        if same is not None and (same.type, same.source_type) == (arrow, type_name):
-            columns.append(same)
-        else:
-            columns.append(Column(shape.name, arrow, True, type_name))
-    key = now.primary_key if set(now.primary_key) <= {column.name for column in columns} else ()
-    return TableSchema(relation.table, tuple(columns), key)

@@ -8,6 +8,7 @@ and all cursors move on.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,10 +57,21 @@ class Image:
         return Image(self.rows[taken], tuple(cells))
 
 
-def images(
-    messages: Messages, kinds: Bytes, places: Ints, relation: Relation
-) -> tuple[Image, Image, tuple[int, str] | None]:
-    """Both images of all changes at the messages `places`; and the first (change, column) whose cell is nowhere."""
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Both images of some changes. `holes` has, by column, the changes whose new cell is in neither row.
+
+    `foreign` is the first change that is not logged by the relation's replica identity: a partition has another one.
+    """
+
+    before: Image
+    after: Image
+    holes: Mapping[int, Mask]
+    foreign: int | None
+
+
+def images(messages: Messages, kinds: Bytes, places: Ints, relation: Relation) -> Images:
+    """The images of all changes at the messages `places`."""
     kind = kinds[places]
     cursors = messages.starts[places] + 5
     long_enough(messages, places, cursors + 1)
@@ -84,9 +96,10 @@ def images(
     old_place = np.full(len(places), -1, np.int64)
     old_place[old_rows] = np.arange(len(old_rows))
     whole_old = np.where(marker == _OLD_ROW, old_place, -1)
-    unreadable = _fill_unchanged(new, old, new_rows, whole_old, relation)
+    holes = _fill_unchanged(new, old, new_rows, old_place, whole_old, relation)
     before = _before(messages, old, old_rows, new, kind, old_place, relation)
-    return before, Image(new_rows, tuple(tuple_.cells(messages.buffer) for tuple_ in new)), unreadable
+    after = Image(new_rows, tuple(column.cells(messages.buffer) for column in new))
+    return Images(before, after, holes, _first_foreign(kind, marker, old, old_rows, relation))
 
 
 @dataclass(slots=True)
@@ -148,16 +161,32 @@ def _known_cells(messages: Messages, places: Ints, cursors: Ints, kind: Bytes, k
         messages.malformed(int(places[row]), int(cursors[row]), f"unknown cell kind {int(kind[row])}")
 
 
+def _first_foreign(kind: Bytes, marker: Bytes, old: list[_Column], old_rows: Ints, relation: Relation) -> int | None:
+    """The first change without the whole old row that `full` logs, or whose old key lacks one of the key's cells."""
+    if relation.identity == "f":
+        foreign = (kind != INSERT) & (marker != _OLD_ROW)
+    else:
+        foreign = np.zeros(len(kind), np.bool_)
+        for column, shape in zip(old, relation.columns, strict=True):
+            if shape.key and not column.valid.all():
+                foreign[old_rows[~column.valid]] = True
+        foreign &= marker == _OLD_KEY
+    return int(foreign.argmax()) if foreign.any() else None
+
+
 def _fill_unchanged(
-    new: list[_Column], old: list[_Column], new_rows: Ints, whole_old: Ints, relation: Relation
-) -> tuple[int, str] | None:
-    """Put the old row's cells where the new row leaves them out. Returns the first (change, column) with neither."""
-    missing: tuple[int, str] | None = None
+    new: list[_Column], old: list[_Column], new_rows: Ints, old_place: Ints, whole_old: Ints, relation: Relation
+) -> dict[int, Mask]:
+    """Put the old row's cells where the new row leaves them out. Returns by column the changes that have neither.
+
+    An old key holds the cells of the key's columns alone.
+    """
+    holes: dict[int, Mask] = {}
     for place, column in enumerate(new):
         if column.unchanged is None:
             continue
         rows = np.flatnonzero(column.unchanged)
-        source = whole_old[new_rows[rows]]
+        source = (old_place if relation.columns[place].key else whole_old)[new_rows[rows]]
         old_unchanged = old[place].unchanged
         lost = source < 0
         if old_unchanged is not None:
@@ -167,10 +196,9 @@ def _fill_unchanged(
         column.lengths[found] = old[place].lengths[source]
         column.valid[found] = old[place].valid[source]
         if lost.any():
-            change = int(new_rows[rows[lost.argmax()]])
-            if missing is None or change < missing[0]:
-                missing = change, relation.columns[place].name
-    return missing
+            holes[place] = np.zeros(len(old_place), np.bool_)
+            holes[place][new_rows[rows[lost]]] = True
+    return holes
 
 
 def _before(

@@ -1,17 +1,19 @@
 """The type table: how a column of each Postgres type is read from the snapshot and from the stream.
 
-| Postgres                                | Arrow                 | snapshot selects      | stream text             |
-|-----------------------------------------|-----------------------|-----------------------|-------------------------|
-| boolean                                 | bool                  | the column            | `t`, `f`                |
-| smallint, integer, bigint               | int16, int32, int64   | the column            | digits                  |
-| real, double precision                  | float32, float64      | the column            | shortest exact digits   |
-| numeric(p, s), at most 38 digits        | decimal128(p, s)      | its text              | digits and a point      |
-| text, varchar, char(n)                  | string                | the column            | itself                  |
-| bytea                                   | binary                | the column            | `\\x`, hexadecimal      |
-| date                                    | date32                | the column            | ISO                     |
-| timestamp, timestamp with time zone     | timestamp[us], or UTC | the column            | ISO, `+00`              |
-| a domain                                | as its base type      | cast to the base type | as its base type        |
-| everything else, numeric without digits | string                | its text              | itself                  |
+| Postgres                                 | Arrow                 | snapshot selects      | stream text             |
+|------------------------------------------|-----------------------|-----------------------|-------------------------|
+| boolean                                  | bool                  | the column            | `t`, `f`                |
+| smallint, integer, bigint                | int16, int32, int64   | the column            | digits                  |
+| oid                                      | int64                 | it as bigint          | digits                  |
+| real, double precision                   | float32, float64      | the column            | shortest exact digits   |
+| numeric(p, s), at most 38 digits         | decimal128(p, s)      | its text              | digits and a point      |
+| text, varchar, char(n)                   | string                | the column            | itself                  |
+| bytea                                    | binary                | the column            | `\\x`, hexadecimal      |
+| date                                     | date32                | the column            | ISO                     |
+| timestamp, timestamp with time zone      | timestamp[us], or UTC | the column            | ISO, `+00`              |
+| a domain                                 | as its base type      | cast to the base type | as its base type        |
+| everything else; numeric without digits; | string                | its text              | itself                  |
+| any column that is asked for as text     |                       |                       |                         |
 
 "Its text" is what the type's own output function gives: the form in which Postgres reads the value back, and what the
 stream sends. A plain cast to text is not always that (inet, char(n), "char"). Layer: sources; pure.
@@ -19,17 +21,18 @@ stream sends. A plain cast to text is not always that (inet, char(n), "char"). L
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
-from cdc_platform.sources.cells import BadCell, Cells, column, polars_type, text_column
+from cdc_platform.sources.cells import LAST_MOMENT, TOO_FAR, BadCell, Cells, column, polars_type, text_column
 from cdc_platform.sources.postgres.connection import identifier
 
 # OIDs of built-in types never change (src/include/catalog/pg_type.dat).
-_BYTEA, _NUMERIC = 17, 1700
+_BYTEA, _OID, _NUMERIC = 17, 26, 1700
 _NATIVE: dict[int, pa.DataType] = {
     16: pa.bool_(),
     _BYTEA: pa.binary(),
@@ -37,6 +40,7 @@ _NATIVE: dict[int, pa.DataType] = {
     21: pa.int16(),
     23: pa.int32(),
     25: pa.string(),  # text
+    _OID: pa.int64(),  # 32 bits without sign; the driver has it with one
     700: pa.float32(),
     701: pa.float64(),
     1042: pa.string(),  # char(n)
@@ -51,13 +55,15 @@ _MAX_DIGITS = 38
 # (4714-11-24 BC): the driver adds the 30 years between the two epochs and wraps around.
 _FIRST_DAY = -2_440_588
 _FIRST_MICROSECOND = _FIRST_DAY * 86_400_000_000
+_INFINITIES = (-(2**63) + 946_684_800_000_000 - 1, -(2**63) + 946_684_800_000_000)
 
 
 @dataclass(frozen=True, slots=True)
 class PgType:
-    """A type of one server. `base` is what a domain comes down to, else the type itself.
+    """A type of one server, as a column has it. `base` is what a domain comes down to, else the type itself.
 
     `base_name` and `output` are quoted, schema-qualified SQL names: of the base type and of its output function.
+    `as_text` says that the column was asked for as the server's text, whatever its type.
     """
 
     oid: int
@@ -65,27 +71,29 @@ class PgType:
     base_typmod: int
     base_name: str
     output: str
+    as_text: bool = False
 
     def arrow(self, typmod: int) -> pa.DataType:
         """The Arrow type of a column of this type with the modifier `typmod` (-1: none)."""
+        if self.as_text:
+            return pa.string()
         if self.base != _NUMERIC:
             return _NATIVE.get(self.base, pa.string())
-        modifier = (self.base_typmod if self.base != self.oid else typmod) - 4  # numeric.c, make_numeric_typmod
-        if modifier < 0:
-            return pa.string()
-        precision, scale = modifier >> 16 & 0xFFFF, ((modifier & 0x7FF) ^ 1024) - 1024
-        if not 0 <= scale <= precision <= _MAX_DIGITS:
-            return pa.string()
-        return pa.decimal128(precision, scale)
+        return _decimal(self.base_typmod if self.base != self.oid else typmod)
 
     def select(self, name: str) -> str:
         """The SQL expression that a snapshot selects for the column `name`."""
         plain = identifier(name)
         if self.base != self.oid:
             plain = f"({plain}::{self.base_name})"
-        if self.base in _NATIVE:
-            return plain
-        return f"pg_catalog.textin({self.output}({plain}))"
+        if self.as_text or self.base not in _NATIVE:
+            return f"pg_catalog.textin({self.output}({plain}))"
+        return f"{plain}::pg_catalog.int8" if self.base == _OID else plain
+
+
+def way_out(column_name: str) -> str:
+    """What to do about a value that the column's own Arrow type cannot hold."""
+    return f"put '{column_name}' into source.tables[].as_text and begin its pipeline anew"
 
 
 def from_text(cells: Cells, wanted: pa.DataType) -> pl.Series:
@@ -109,9 +117,37 @@ def from_arrow(array: Any, wanted: pa.DataType) -> pl.Series:
             raise BadCell(int((number.is_null() & series.is_not_null()).arg_max() or 0), f"is no finite {wanted}")
         return number
     if pa.types.is_date32(wanted) or pa.types.is_timestamp(wanted):
-        first = _FIRST_DAY if pa.types.is_date32(wanted) else _FIRST_MICROSECOND
-        early = series.to_physical() < first
-        if early.any():
-            kind = "date" if pa.types.is_date32(wanted) else "timestamp"
-            raise BadCell(int(early.arg_max() or 0), f"is no finite {kind}")
+        _check_moments(series)
+    if pa.types.is_floating(wanted):
+        # The server keeps a sign and bits of NaN that its text, and so the stream, has not.
+        odd = series.is_nan()
+        return series.set(odd, math.nan) if odd.any() else series
     return series
+
+
+def _decimal(modifier: int) -> pa.DataType:
+    """decimal128 for numeric(p, s), string where its digits are not bounded or more than fit.
+
+    With a negative scale the last digits before the point are zero; with one above the precision, the first behind it.
+    """
+    modifier -= 4  # numeric.c, make_numeric_typmod
+    if modifier < 0:
+        return pa.string()
+    precision, scale = modifier >> 16 & 0xFFFF, ((modifier & 0x7FF) ^ 1024) - 1024
+    digits = max(precision - min(scale, 0), scale)
+    return pa.decimal128(digits, max(scale, 0)) if digits <= _MAX_DIGITS else pa.string()
+
+
+def _check_moments(series: pl.Series) -> None:
+    """Raise BadCell for the first date or timestamp that is infinite or wrapped around."""
+    values = series.to_physical()
+    if series.dtype == pl.Date:
+        bad, reason = values < _FIRST_DAY, "is no finite date"
+    else:
+        bad, reason = (values < _FIRST_MICROSECOND) | (values == LAST_MOMENT + 1), "is no finite timestamp"
+    if not bad.any():
+        return
+    row = int(bad.arg_max() or 0)
+    if series.dtype != pl.Date and values[row] not in _INFINITIES:
+        reason = TOO_FAR
+    raise BadCell(row, reason)

@@ -1,0 +1,211 @@
+"""What a change log says the source table holds at the log's position: the last row of each key.
+
+Used where a change names rows without their cells: unchanged values that a log left out (`last_rows`), a TRUNCATE
+(`live_rows`), a comparison of the whole table with its source (`marks`, `rows_at`). Rows come in the log's present
+shape: a column is found again by its id in older shapes, null where it was not there yet. A table without a key is a
+multiset: rows that are equal in every cell are counted.
+
+Memory holds a key, two hashes and a place for each row of the table, never the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from cdc_platform.change_log.log import ChangeLog
+from cdc_platform.change_log.shapes import SchemaVersion
+from cdc_platform.change_log.slices import Slice, read_file
+from cdc_platform.model.change import DELETE, INSERT
+from cdc_platform.model.digest import row_hashes
+from cdc_platform.model.position import lsn_numbers
+from cdc_platform.model.projection import polars_type
+from cdc_platform.model.schema import Column, TableSchema
+
+HASHES: Final = ("\x1fhash0", "\x1fhash1")
+FILE, ROW, LSN, COUNT = "\x1ffile", "\x1frow", "lsn", "\x1fcount"
+_COLLAPSE_ROWS: Final = 500_000
+_COLUMNS: Final = ("operation", "before", "after")
+_WITH_LSN: Final = (*_COLUMNS, "metadata")
+
+
+def key_of(schema: TableSchema) -> list[str]:
+    """The columns that tell rows apart in `marks`: the key's, or the hashes of the whole row where there is no key."""
+    return list(schema.primary_key) or list(HASHES)
+
+
+def marked(rows: pl.DataFrame, schema: TableSchema) -> pl.DataFrame:
+    """Rows with the columns of `schema` as `key_of` and `HASHES`: what is compared of a row."""
+    hashes = (series.alias(name) for series, name in zip(row_hashes(rows.select(schema.names)), HASHES, strict=True))
+    return pl.DataFrame([*(rows[name] for name in schema.primary_key), *hashes])
+
+
+def marks(log: ChangeLog) -> pl.DataFrame:
+    """One row for each key that was ever there: `key_of`, `HASHES`, where its last event is (`FILE` in
+    order of the log, `ROW`), its `LSN` as a number (Postgres; else null), and `COUNT`: how many such rows there are
+    now (0 after a DELETE; without a key perhaps more than 1).
+    """
+    schema, postgres = log.schema(), log.origin().system == "postgres"
+    kept: list[pl.DataFrame] = []
+    held, collapsed = 0, 0
+    number = 0
+    for part in log.slices():
+        for file in part.files:
+            first = 0
+            for frame in read_file(file, part.shape, columns=_WITH_LSN):
+                kept.append(_marks(frame, part.shape, schema, _Place(number, first, postgres)))
+                first += frame.height
+                held += kept[-1].height
+                if held > 2 * max(collapsed, _COLLAPSE_ROWS):
+                    kept = [_collapsed(pl.concat(kept), schema)]
+                    held = collapsed = kept[0].height
+            number += 1
+    if not kept:
+        return _marks(_no_events(schema), log.shapes()[-1], schema, _Place(0, 0, postgres))
+    return _collapsed(pl.concat(kept), schema)
+
+
+def rows_at(log: ChangeLog, places: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """The events at these places (`FILE`, `ROW` as in `marks`): the columns of `places`, `LSN`, and `row` (struct)."""
+    schema = log.schema()
+    wanted = {int(number): part for (number,), part in places.group_by(FILE)}
+    for number, (file, shape) in enumerate(_files(log.slices())):
+        if number not in wanted:
+            continue
+        first = 0
+        for frame in read_file(file, shape, columns=_WITH_LSN):
+            numbered = frame.select(
+                pl.int_range(first, first + frame.height, dtype=pl.Int64, eager=True).alias(ROW),
+                pl.col("metadata").struct.field("lsn").alias(LSN),
+                _as_now(_row(), shape, schema).alias("row"),
+            )
+            first += frame.height
+            found = wanted[number].join(numbered, on=ROW, how="inner", maintain_order="left")
+            if found.height:
+                yield found
+
+
+def live_rows(log: ChangeLog) -> Iterator[pl.DataFrame]:
+    """Every row that is there now as `row` (struct), as often as it is there."""
+    there = marks(log).filter(pl.col(COUNT) > 0)
+    for found in rows_at(log, there.select(FILE, ROW, COUNT)):
+        yield found.select(pl.col("row").repeat_by(COUNT).explode())
+
+
+def last_rows(log: ChangeLog, keys: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """The key columns and `columns` of the last row of each of these keys, as far as they are found.
+
+    Looks through the log from its end, so that what was touched lately is found soon.
+    """
+    schema = log.schema()
+    names = list(schema.primary_key)
+    wanted = [schema.column(name) for name in dict.fromkeys([*names, *columns])]
+    found: list[pl.DataFrame] = []
+    missing = keys.select(names).unique()
+    for part in log.slices(newest_first=True):
+        for file in reversed(part.files):
+            if missing.is_empty():
+                break
+            frames = [_narrow(f, part.shape, wanted) for f in read_file(file, part.shape, columns=_COLUMNS)]
+            here = pl.concat(f.join(missing, on=names, how="semi") for f in frames)
+            last = here.unique(subset=names, keep="last", maintain_order=True)
+            found.append(last.filter(~pl.col("deleted")).drop("deleted"))
+            missing = missing.join(last, on=names, how="anti")
+    empty = pl.DataFrame(schema={name: keys.schema[name] for name in names})
+    return pl.concat(found) if found else empty
+
+
+def _no_events(schema: TableSchema) -> pl.DataFrame:
+    images = polars_type(schema.row_type)
+    metadata = pl.Struct({"lsn": pl.String})
+    return pl.DataFrame(schema={"operation": pl.String, "before": images, "after": images, "metadata": metadata})
+
+
+def _files(slices: Iterator[Slice]) -> Iterator[tuple[Path, SchemaVersion]]:
+    for part in slices:
+        for file in part.files:
+            yield file, part.shape
+
+
+def _row() -> pl.Expr:
+    return pl.when(pl.col("operation") == DELETE).then("before").otherwise("after")
+
+
+def _as_now(row: pl.Expr, shape: SchemaVersion, schema: TableSchema) -> pl.Expr:
+    """A row image of an older shape in the columns of the present one."""
+    return row if shape.schema == schema else pl.struct(_cells(row, shape, schema.columns))
+
+
+def _cells(row: pl.Expr, shape: SchemaVersion, columns: Sequence[Column]) -> list[pl.Expr]:
+    then = {column.source_id: column for column in shape.schema.columns}
+    cells = []
+    for column in columns:
+        kind = polars_type(column.type)
+        old = then.get(column.source_id)
+        if old is None:
+            cells.append(pl.lit(None, kind).alias(column.name))
+        elif old.type == column.type:
+            cells.append(row.struct.field(old.name).alias(column.name))
+        else:
+            # What does not fit the new type was changed by the same statement, and is compared after it.
+            cells.append(row.struct.field(old.name).cast(kind, strict=False).alias(column.name))
+    return cells
+
+
+def _narrow(frame: pl.DataFrame, shape: SchemaVersion, columns: Sequence[Column]) -> pl.DataFrame:
+    return frame.select((pl.col("operation") == DELETE).alias("deleted"), *_cells(_row(), shape, columns))
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a frame of events stands: the file's number, the number of its first event there; and whose log it is."""
+
+    file: int
+    first: int
+    postgres: bool
+
+    def of(self, frame: pl.DataFrame) -> pl.DataFrame:
+        lsn = frame["metadata"].struct.field("lsn")
+        return pl.DataFrame(
+            {
+                FILE: pl.repeat(self.file, frame.height, dtype=pl.Int32, eager=True),
+                ROW: pl.int_range(self.first, self.first + frame.height, dtype=pl.Int64, eager=True),
+                LSN: lsn_numbers(lsn) if self.postgres else pl.repeat(None, frame.height, dtype=pl.Int64, eager=True),
+            }
+        )
+
+
+def _marks(frame: pl.DataFrame, shape: SchemaVersion, schema: TableSchema, where: _Place) -> pl.DataFrame:
+    """One mark an event, or without a key one for each row that came or went."""
+    place = where.of(frame)
+    if schema.primary_key:
+        rows = frame.select(_as_now(_row(), shape, schema).alias("row"))["row"].struct.unnest()
+        counts = frame.select(pl.when(pl.col("operation") == DELETE).then(0).otherwise(1).cast(pl.Int64).alias(COUNT))
+        return pl.concat([marked(rows, schema), place, counts], how="horizontal")
+    parts = []
+    for image, without, count in (("before", INSERT, -1), ("after", DELETE, 1)):
+        concerned = frame["operation"] != without
+        images = frame.filter(concerned).select(_as_now(pl.col(image), shape, schema).alias("row"))
+        marks_of = marked(images["row"].struct.unnest(), schema)
+        counts = pl.DataFrame({COUNT: pl.repeat(count, marks_of.height, dtype=pl.Int64, eager=True)})
+        parts.append(pl.concat([marks_of, place.filter(concerned), counts], how="horizontal"))
+    return pl.concat(parts)
+
+
+def _collapsed(found: pl.DataFrame, schema: TableSchema) -> pl.DataFrame:
+    key = key_of(schema)
+    if schema.primary_key:
+        return found.unique(subset=key, keep="last", maintain_order=True)
+    # Any place will do where equal rows stand: but one that has the row after its change, not before it.
+    order = (pl.col(COUNT) > 0, pl.col(FILE), pl.col(ROW))
+    last = pl.struct(FILE, ROW, LSN).sort_by(*order).last()
+    return (
+        found.group_by(key, maintain_order=True)
+        .agg(last.alias("place"), pl.col(COUNT).sum())
+        .unnest("place")
+        .select(*key, FILE, ROW, LSN, COUNT)
+    )

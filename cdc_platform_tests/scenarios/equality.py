@@ -1,0 +1,116 @@
+"""What must hold after every run: destinations equal their source tables, and events keep the rules of events."""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from cdc_platform.engine.events import event_lines
+from cdc_platform.engine.feeds import open_flow
+from cdc_platform_tests.scenarios.lake import ORDER
+from cdc_platform_tests.scenarios.origin import Row
+from cdc_platform_tests.scenarios.pipelines import Pipelines, Target
+
+Event = dict[str, Any]
+_SHOWN = 5
+
+
+def events_of(pipelines: Pipelines, target: Target) -> list[Event]:
+    """All events of the target's table, as `cdc events` prints them."""
+    world = pipelines.world
+    (pipeline,) = world.pipelines(target.pipeline)
+    return [json.loads(line) for line in event_lines(open_flow(world.settings, world.variables, pipeline))]
+
+
+def assert_equal(pipelines: Pipelines, target: Target) -> None:
+    """The destination's current state is the source's, row by row and cell by cell."""
+    origin, lake = pipelines.origin, target.lake
+    types = lake.types()
+    renamed = {column: pipelines.destination_name(column) for column in origin.columns(target.table)}
+    shared = {column: name for column, name in renamed.items() if name in types}
+    lacking = [column for column, name in renamed.items() if name is not None and name not in types]
+    assert not lacking or pipelines.ignores_changes, f"{lake.name} has no column for {', '.join(lacking)}"
+    by_source = {column: types[str(name)] for column, name in shared.items()}
+    expected = origin.rows(target.table, list(shared), by_source)
+    names = [str(name) for name in shared.values()]
+    key = [str(shared[column]) for column in origin.key(target.table)]
+    if target.mode == "upsert":
+        found = lake.current(names, types)
+    elif key:
+        found = lake.latest(names, types, key, ORDER[origin.system])
+    else:
+        return
+    _assert_same(f"{lake.name} ({', '.join(names)})", expected, found)
+
+
+def _assert_same(what: str, expected: Sequence[Row], found: Sequence[Row]) -> None:
+    """As bags of rows; the first differences are shown."""
+    wanted, there = Counter(map(_comparable, expected)), Counter(map(_comparable, found))
+    if wanted == there:
+        return
+    lacking, surplus = list((wanted - there).elements()), list((there - wanted).elements())
+    shown = [f"  in the source only: {row}" for row in lacking[:_SHOWN]]
+    shown += [f"  in the lake only:   {row}" for row in surplus[:_SHOWN]]
+    raise AssertionError("\n".join([f"{what}: {len(lacking)} rows lack, {len(surplus)} are too many", *shown]))
+
+
+def _comparable(row: Row) -> tuple[str | None, ...]:
+    """Floats by their exact value, and NaN equal to itself."""
+    return tuple(repr(cell) if isinstance(cell, float) else cell for cell in row)
+
+
+def assert_events_keep_rules(events: Sequence[Event], table: str) -> None:
+    """Data model, section 8.2."""
+    ids = {event["event_id"] for event in events}
+    assert len(ids) == len(events), f"{table}: an event id is there twice"
+    for event in events:
+        assert uuid.UUID(event["event_id"]).version == 4
+        assert event["source"]["system"]
+        assert event["source"]["table"] == table.rpartition(".")[2]
+        assert event["operation"] in ("INSERT", "UPDATE", "DELETE")
+        times = event["timestamp"]
+        moments = [datetime.fromisoformat(times[name]) for name in ("source_ts", "capture_ts", "process_ts")]
+        assert moments == sorted(moments), f"{table}: the times of an event are out of order: {times}"
+        before, after = event["before"], event["after"]
+        assert (before is None) == (event["operation"] == "INSERT"), event
+        assert (after is None) == (event["operation"] == "DELETE"), event
+        if event["operation"] == "UPDATE":
+            for key in event["metadata"]["primary_key"]:
+                assert before[key] == after[key], f"{table}: an UPDATE changes the key"
+
+
+def assert_history_is_replay(pipelines: Pipelines, target: Target, events: Sequence[Event]) -> None:
+    """For a table without a key: its events played one after the other give as many of each row as the source has."""
+    bag: Counter[str] = Counter()
+    for event in events:
+        for image, count in ((event["before"], -1), (event["after"], 1)):
+            if image is not None:
+                bag[json.dumps(image, sort_keys=True)] += count
+                assert bag[json.dumps(image, sort_keys=True)] >= 0, f"{target.table}: a row goes that is not there"
+    origin, types = pipelines.origin, target.lake.types()
+    columns = origin.columns(target.table)
+    expected = origin.rows(target.table, columns, types)
+    images = [json.loads(text) for text in bag.elements()]
+    found: list[Row] = [tuple(_as_lake_text(image[c], types[c]) for c in columns) for image in images]
+    _assert_same(f"the events of {target.table}", expected, found)
+
+
+def _as_lake_text(value: Any, kind: str) -> str | float | None:
+    """A cell of an event in the form in which `lake.py` and `origin.py` give cells of that type."""
+    match kind.split("(")[0], value:
+        case _, None:
+            return None
+        case "FLOAT" | "DOUBLE", _:
+            return float(value)
+        case "BLOB", _:
+            return base64.b64decode(value).hex()
+        case "TIMESTAMP" | "TIMESTAMP WITH TIME ZONE", _:
+            return str(value).replace("T", " ").removesuffix("Z")
+        case "BOOLEAN", _:
+            return "t" if value else "f"
+    return str(value)

@@ -1,0 +1,11 @@
+-- RESET MASTER: the log begins anew, under the same names and positions. A gap, never taken for the old log.
+-- requires: mariadb
+-- table: people
+create table people (id int primary key, name varchar(100));
+insert into people values (1, 'Ada');
+-- run
+reset master;
+insert into people values (2, 'Bob');
+-- run
+-- expect stop 4: binlog
+-- expect nothing written

@@ -1,0 +1,11 @@
+-- RESET BINARY LOGS AND GTIDS: the log begins anew, under the same names and positions. A gap, never the old log.
+-- requires: mysql
+-- table: people
+create table people (id int primary key, name varchar(100));
+insert into people values (1, 'Ada');
+-- run
+reset binary logs and gtids;
+insert into people values (2, 'Bob');
+-- run
+-- expect stop 4: binlog
+-- expect nothing written

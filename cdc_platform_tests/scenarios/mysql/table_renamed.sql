@@ -1,0 +1,12 @@
+-- The table has another name: a stop that says so, and the other table goes on.
+-- table: people
+-- table: others
+create table people (id int primary key, name varchar(100));
+create table others (id int primary key);
+insert into people values (1, 'Ada');
+-- run
+rename table people to persons;
+insert into persons values (2, 'Bob');
+insert into others values (1);
+-- run
+-- expect stop 4 people: people

@@ -1,0 +1,10 @@
+-- A column whose name Delta cannot have without column mapping: said at once, with the way out; Iceberg takes it.
+-- table: people
+create table people (id int primary key, "full name" text);
+insert into people values (1, 'Ada');
+-- run
+-- expect stop 2 delta: column mapping
+-- expect nothing written delta
+update people set "full name" = 'Adele';
+-- run
+-- expect stop 2 delta: column mapping

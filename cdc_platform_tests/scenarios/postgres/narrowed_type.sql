@@ -1,0 +1,10 @@
+-- bigint to int: a destination does not take values back. A clear stop, and nothing is written.
+-- table: numbers
+create table numbers (id int primary key, value bigint);
+insert into numbers values (1, 5);
+-- run
+alter table numbers alter column value type int;
+insert into numbers values (2, 6);
+-- run
+-- expect stop 4: value
+-- expect nothing written

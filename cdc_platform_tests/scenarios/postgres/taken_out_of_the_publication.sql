@@ -1,0 +1,15 @@
+-- Somebody takes the table out of the publication: its changes are not in the log any more. A stop, no silence.
+-- table: people
+-- table: others
+create table people (id int primary key, name text);
+create table others (id int primary key);
+insert into people values (1, 'Ada');
+-- run
+do $$ begin
+  execute format('alter publication %I drop table people', (select pubname from pg_publication));
+end $$;
+insert into people values (2, 'lost');
+insert into others values (1);
+-- run
+-- expect stop 4 people: publication
+-- expect nothing written people
