@@ -155,6 +155,20 @@ def test_what_unicode_has_not_stops_the_table(multibyte: Database, charset: str,
         assert "fine" not in message
 
 
+def test_a_snapshot_of_many_chunks(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server cannot be asked about a character set while rows are on their way."""
+    monkeypatch.setattr("cdc_platform.sources.mysql.snapshot.CHUNK_BYTES", 2000)
+    database.run(
+        "create table t (id int primary key, a varchar(90) character set latin1, b varchar(90) character set sjis)",
+        "insert into t select seq.i, 'Größe', '表' from (with recursive seq (i) as"
+        " (select 1 union all select i + 1 from seq where i < 900) select i from seq) seq",
+    )
+    with opened(database) as source, source.snapshot([]) as snapshot:
+        batches = [batch.frame["after"].struct.unnest().rows() for batch in snapshot.read(database.table("t"))]
+    assert len(batches) > 3
+    assert sorted(row for batch in batches for row in batch) == [(number, "Größe", "表") for number in range(1, 901)]
+
+
 def test_labels_in_another_character_set(database: Database) -> None:
     database.run("create table t (e enum('表', 'ソ', 'b'), s set('能', 'x') , n int default 0) character set sjis")
     with opened(database) as source:
