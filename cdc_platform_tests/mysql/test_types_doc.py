@@ -10,7 +10,8 @@ import pytest
 from pyiceberg.io.pyarrow import pyarrow_to_schema
 
 from cdc_platform.destinations.delta_table import delta_word
-from cdc_platform.model.projection import projection
+from cdc_platform.model.evolution import carried
+from cdc_platform.model.projection import Format, first_target
 from cdc_platform.model.schema import TableSchema
 from cdc_platform.model.target import TargetField
 from cdc_platform_tests.mysql.conftest import Database
@@ -48,8 +49,8 @@ def test_a_line(database: Database, line: list[str]) -> None:
     assert images(database, "t", start).rows() == [(None,) * len(kinds)]
 
 
-def fields(schema: TableSchema, destination: str) -> tuple[TargetField, ...]:
-    target = projection(schema, {}, destination, "mysql", ()).target  # type: ignore[arg-type]
+def fields(schema: TableSchema, destination: Format) -> tuple[TargetField, ...]:
+    target = first_target(carried(None, schema), {}, destination, "mysql", ())
     return target.fields[: len(schema.columns) - 1]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from cdc_platform.errors import NeedsPerson, NotUnderstood
 from cdc_platform.model.change import Truncated
-from cdc_platform.sources.source import Fingerprint
+from cdc_platform.model.schema import Fingerprint
 from cdc_platform_tests.postgres.conftest import Database, entries_of, follow, following, images, table
 
 A, A1, A2, B = table("a"), table("a1"), table("a2"), table("b")
