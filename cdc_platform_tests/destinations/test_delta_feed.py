@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -54,7 +55,7 @@ def test_the_feed_is_what_deltalake_reads(tmp_path: Path) -> None:
             assert list(read_feed(tmp_path, start, end)) == []
             continue
         ours = _feed(tmp_path, start, end)
-        theirs = theirs.select(ours.columns).cast(dict(ours.schema))
+        theirs = theirs.select(ours.columns).cast(ours.schema)
         assert ours.equals(theirs.sort("_commit_version", "_change_type", ours.columns[0]))
 
 
@@ -108,13 +109,14 @@ def test_rows_have_the_names_and_types_of_the_end(tmp_path: Path, properties: di
 
 
 def test_partition_values_of_every_type(tmp_path: Path) -> None:
-    values = {
+    values: dict[str, Any] = {
         "small": -3, "flag": False, "amount": Decimal("-0.01"), "huge": Decimal("123456789012345.1"),
         "region": "a b/ü%20=:", "day": date(1969, 12, 31), "seen": datetime(1969, 12, 31, 23, 59, 59, 999999),
         "updated": datetime(2025, 1, 1, tzinfo=UTC),
     }  # fmt: skip
     destination = _made(tmp_path, MAPPED, SCHEMA, *values)
-    given = [row(1, **values), row(2, **{**dict.fromkeys(values), "region": "x"})]
+    empty: dict[str, Any] = {**dict.fromkeys(values), "region": "x"}
+    given = [row(1, **values), row(2, **empty)]
     destination.append(iter([frame(*given)]), at(1))
     assert _feed(tmp_path, 1, 1).select(TYPES.names()).sort("id").equals(frame(*given))
 

@@ -35,7 +35,7 @@ def assert_holds(lake: Lake, schema: TargetSchema, *expected: pl.DataFrame, shap
         "scan": pl.concat([wanted.clear(), *(part.select(wanted.columns) for part in fresh.scan())])
     }
     for reader, found in seen.items():
-        shown = found if reader == "scan" else found.cast(dict(types(schema)))
+        shown = found if reader == "scan" else found.cast(types(schema))
         assert shown.sort(key).equals(wanted), reader
     assert {(f.name, f.type, f.required, f.source_id) for f in fresh.schema() or ()} == {
         (f.name, f.type, f.required, f.source_id) for f in schema.fields

@@ -185,9 +185,9 @@ def test_mapping_asks_for_no_other_feature(tmp_path: Path) -> None:
     assert "delta.columnMapping.mode" not in DeltaTable(lake.path).metadata().configuration
     destination.evolve(renamed(added(FIRST, "more", pa.string(), 8), name="title"), at(3))
     after = DeltaTable(lake.path).protocol()
-    # The table was at a version that stood for generated columns without naming them.
+    # The table was at a version that stood for generated and NOT NULL columns without naming them.
     assert before.writer_features is None
-    assert after.writer_features == ["columnMapping", "generatedColumns"]
+    assert after.writer_features == ["columnMapping", "generatedColumns", "invariants"]
     assert after.reader_features == ["columnMapping"]
     assert {f["metadata"]["delta.columnMapping.physicalName"] for f in fields_of(lake).values()} >= {"name", "id"}
 

@@ -172,6 +172,6 @@ def test_all_readers_agree_after_every_step(
             "scan": pl.concat([wanted.clear(), *(part.select(wanted.columns) for part in fresh.scan())])
         }
         for reader, found in seen.items():
-            shown = found if reader == "scan" else found.cast(dict(wanted.schema))
+            shown = found if reader == "scan" else found.cast(wanted.schema)
             assert shown.sort("_cdc_source_lsn").equals(wanted), (reader, done)
     assert_feed_adds_up(lake.path, destination, model.frame(model.rows))

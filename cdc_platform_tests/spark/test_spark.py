@@ -57,7 +57,7 @@ def _answer(out: Path, number: int) -> pl.DataFrame | str:
 
 def same(found: pl.DataFrame | str, wanted: pl.DataFrame) -> None:
     assert isinstance(found, pl.DataFrame), found
-    shown = found.select(wanted.columns).cast(dict(wanted.schema))
+    shown = found.select(wanted.columns).cast(wanted.schema)
     order = [name for name in wanted.columns if name.startswith("_c")]
     order = [*order, wanted.columns[0]]
     assert shown.sort(order).equals(wanted.sort(order))
