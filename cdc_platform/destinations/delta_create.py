@@ -3,7 +3,7 @@
 A table is made by one commit, version 0, linked into place whole: there is no half-made table to recover from.
 Its protocol and metadata are deltalake's own, taken from a staging table, with one change: under column mapping the
 physical names are the columns' first names. (deltalake picks random ones; the protocol allows any, files stay
-readable for people, and DuckDB 1.5 reads a partition column of a mapped table as null unless both names agree.)
+readable for people, and DuckDB 1.5 shows null in a partition column behind a column whose two names differ.)
 Formats: https://github.com/delta-io/delta/blob/master/PROTOCOL.md
 """
 

@@ -282,8 +282,8 @@ def _field(numbers: _Numbers, state: _State, there: DeltaColumn | None, field: T
 def _ordered(fields: list[dict[str, Any]], partitions: Sequence[str]) -> list[dict[str, Any]]:
     """The fields in an order in which DuckDB 1.5 reads partition columns right.
 
-    It takes a partition column for null that comes right after a column whose name is not its physical one (any other
-    than a partition column, too). Such a partition column goes behind another column, from the end on.
+    It shows null in a partition column that comes right after a column whose name is not its physical one. Such a
+    partition column goes behind another column, the last one that will do.
     """
 
     def plain(field: Mapping[str, Any]) -> bool:

@@ -76,13 +76,11 @@ def capture(feed: Feed, until: Position | None = None, progress: Progress = sile
             except CdcError as error:  # of the snapshot as such: the tables that are followed already go on
                 for table in fresh:
                     done.failures.setdefault(table, error)
-        shapes = {table: feed.logs[table].schema() for table in tables if table not in done.failures}
-        _follow(feed, list(shapes), head, done, progress)
+        followed = [t for t in tables if t not in done.failures]
+        _follow(feed, followed, head, done, progress)
         if until is None:
-            for table, shape in shapes.items():
-                if table not in done.failures and table not in fresh:
-                    _guarded(done, table, lambda t, s: _catch_up(feed, t, s, tables[t], head), shape)
-            _settle(feed, [t for t in shapes if t not in done.failures], done, progress)
+            _catch_up(feed, {t: tables[t] for t in followed if t not in fresh}, head, done, progress)
+            _settle(feed, [t for t in followed if t not in done.failures], done, progress)
         return done
 
 
@@ -125,8 +123,8 @@ def _check_identity(feed: Feed, table: TableName, log: ChangeLog) -> None:
     known, now = log.fingerprint().identity, feed.source.fingerprints([table])[table].identity
     if known != now:
         raise Gap(
-            f"{table}: since its change log was begun it was dropped and made again, or was out of what the log is "
-            "decoded for: changes in between may be lost; begin its pipeline anew"
+            f"{table}: since its change log was begun the table was dropped and made again, or taken out of the "
+            f"publication (then {known}; now {now}): changes in between may be lost; begin its pipeline anew"
         )
 
 
@@ -211,19 +209,35 @@ def _log(feed: Feed, captured: Captured, positions: dict[TableName, Position], d
     return total
 
 
-def _catch_up(feed: Feed, table: TableName, before: TableSchema, now: TableSchema, head: Position) -> None:
-    """Record the table's shape `now` where its changes up to `head` did not: it had none since it changed."""
-    log = feed.logs[table]
-    position, known = log.position(), log.schema()
-    shape = carried(known, now)
-    # Where the stretch did tell of another shape, that one may be newer than `now`.
-    if position is None or known != before or not differences(known, shape):
-        return
-    evolve(log, shape, max(head, position), position)
-    if reason := feed.source.rewritten_by(known, shape):
-        log.mark_unlogged(reason, max(head, position), max(head, position))
+def _catch_up(
+    feed: Feed, shapes: dict[TableName, TableSchema], head: Position, done: Capture, progress: Progress
+) -> None:
+    """Record the shapes of tables that had no change since they got them.
+
+    `shapes` were read before `head` was, and the logs reach it: a table that had no change in another shape meanwhile
+    has that one by now. Where it had, either may be the newer, so its shape is asked for and its log followed again.
+    """
+    for _ in range(_CATCHING_UP):
+        undecided = []
+        for table, shape in shapes.items():
+            if table not in done.failures:
+                _guarded(done, table, lambda t, s: undecided.extend(_take_shape(feed, t, s, head)), shape)
+        if not undecided:
+            return
+        known = {table: feed.logs[table].schema() for table in undecided}
+        shapes = {}
+        for table in undecided:
+            _guarded(done, table, lambda t, _: shapes.update({t: _shape_now(feed, t)}), None)
+        head = feed.source.head()
+        _follow(feed, list(shapes), head, done, progress)
+        shapes = {
+            table: shape
+            for table, shape in shapes.items()
+            if table not in done.failures and feed.logs[table].schema() == known[table]
+        }
 
 
+def _take_shape(feed: Feed, table: TableName, now: TableSchema, head: Position) -> list[TableName]:
 def _settle(feed: Feed, tables: list[TableName], done: Capture, progress: Progress) -> None:
     """Compare the tables whose rows may have changed without a word in the log."""
     now = feed.source.fingerprints(tables)

@@ -34,7 +34,7 @@ from unnest(%(schemas)s::text[], %(names)s::text[]) as wanted (nspname, relname)
 join pg_namespace n on n.nspname = wanted.nspname
 join pg_class c on c.relnamespace = n.oid and c.relname = wanted.relname
 left join pg_index i on i.indrelid = c.oid and case c.relreplident when 'i' then i.indisreplident
-     when 'n' then false else i.indisprimary and i.indimmediate end
+     else i.indisprimary and i.indimmediate end
 left join {published} p on p.schemaname = n.nspname and p.tablename = c.relname
 left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
 order by c.oid, a.attnum

@@ -4,7 +4,8 @@ identity   the table's OID, those of the rows by which the publication holds it,
            dropped and made again has another OID, one that was out of the publication in between another row
 storage    the number of the table's file; of a partitioned one, OID and file of each partition: TRUNCATE of one, ATTACH
            and DETACH, and every ALTER that rewrites rows change it without a row in the log (VACUUM FULL, CLUSTER and
-           another tablespace, which change no row, do so too: only comparing tells)
+           another tablespace, which change no row, do so too: only comparing tells); and the labels of the columns'
+           enums, because a row shows a label's name of today
 
 A publication holds a table by name (pg_publication_rel; the name of what it is a partition of counts as well), by its
 schema (pg_publication_namespace, since Postgres 15), or because it is for all tables. Layer: sources.
@@ -30,7 +31,12 @@ select n.nspname, c.relname, c.oid::text,
        case when c.relkind = 'p' then
          (select string_agg(l.oid || ':' || coalesce(pg_relation_filenode(l.oid), 0), ' ' order by l.oid)
           from (select relid::oid from pg_partition_tree(c.oid) where isleaf) l (oid))
-       else pg_relation_filenode(c.oid)::text end
+       else pg_relation_filenode(c.oid)::text end,
+       (select md5(string_agg(e.enumtypid || ' ' || e.oid || ' ' || e.enumlabel, ',' order by e.oid))
+        from pg_enum e where e.enumtypid in (
+          select unnest(array[t.oid, t.typelem, t.typbasetype, b.typelem]) from pg_attribute a
+          join pg_type t on t.oid = a.atttypid left join pg_type b on b.oid = t.typbasetype
+          where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped))
 from unnest(%(schemas)s::text[], %(names)s::text[]) as wanted (nspname, relname)
 join pg_namespace n on n.nspname = wanted.nspname
 join pg_class c on c.relnamespace = n.oid and c.relname = wanted.relname and c.relkind in ('r', 'p')
@@ -53,7 +59,7 @@ def read_fingerprints(session: Session, tables: Sequence[TableName], publication
     found = {}
     with session.cursor() as cursor:
         cursor.execute(statement, {**names, "publication": publication})
-        for schema, name, oid, held, publication_oid, storage in cursor.fetchall():
+        for schema, name, oid, held, publication_oid, files, labels in cursor.fetchall():
             identity = f"table {oid}; held by {held or 'nothing'}; publication {publication_oid or 'none'}"
-            found[TableName(schema, name)] = Fingerprint(identity, storage or "")
+            found[TableName(schema, name)] = Fingerprint(identity, f"{files or ''} {labels or ''}".strip())
     return found

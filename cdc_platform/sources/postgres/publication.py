@@ -168,7 +168,8 @@ def _create(name: str, tables: Sequence[TableName], version: int) -> str:
 
 
 def _list(tables: Sequence[TableName]) -> str:
-    return ", ".join(f"{identifier(table.schema)}.{identifier(table.name)}" for table in tables)
+    """Each by itself: a table that others inherit from would bring them along. For partitioned ones ONLY says nothing."""
+    return ", ".join(f"only {identifier(table.schema)}.{identifier(table.name)}" for table in tables)
 
 
 def _own(
