@@ -1,6 +1,6 @@
 # Everything starts here; `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-mysql test-large check format bench clean
+.PHONY: help setup demo dev test test-mysql test-large test-spark check format bench clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(shell $(p) -c 'import sys; print(sys.executable) if (3, 11) <= sys.version_info[:2] <= (3, 13) else None' 2>/dev/null)))
@@ -12,7 +12,7 @@ endif
 BIN := .venv/bin
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/.locked ## make .venv with the locked dependencies and the cdc command
 
@@ -38,6 +38,10 @@ test-mysql: setup ## the tests of MySQL sources on a real MySQL 9.7 (fetched onc
 test-large: setup ## the scenarios of one large transaction with two million rows
 	CDC_TESTS_LARGE_ROWS=2000000 $(BIN)/pytest cdc_platform_tests/scenarios -k large_transaction
 
+test-spark: setup ## what Spark says of our tables: fetched into .spark (400 MB), needs Java 17
+	@"$(PYTHON)" infra/get_spark.py "$$("$(PYTHON)" infra/get_uv.py)" .spark
+	CDC_SPARK=$(CURDIR)/.spark $(BIN)/pytest cdc_platform_tests/spark
+
 check: setup ## lint, format, types, layers, definitions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -54,4 +58,4 @@ bench: setup ## rows a second of snapshot, capture and apply, beside the limits 
 
 clean: ## stop the servers and remove their data, the lake and .venv
 	@if [ -x $(BIN)/cdc ]; then $(BIN)/cdc down; fi
-	rm -rf .venv .uv .cdc
+	rm -rf .venv .uv .spark .cdc

@@ -141,9 +141,8 @@ class DeltaDestination:
     def compact(self, target_bytes: int) -> Compaction:
         """Gather small files of a partition into files of up to `target_bytes`, in one commit that changes no row.
 
-        Rows keep the layout's order inside a file, or without one the order in which their files were made. Doing it
-        again changes nothing. Raises Unavailable, and leaves the table alone, where somebody else rewrote one of its
-        files meanwhile.
+        Rows keep the layout's order inside a file, or without one the order in which their files were made.
+        Raises Unavailable, and leaves the table alone, where somebody else rewrote one of its files meanwhile.
         """
         table = self._existing()
         delta_table.check_writable(table, self._name)

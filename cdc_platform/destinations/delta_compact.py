@@ -3,8 +3,8 @@
     live files ──by partition, oldest first──> neighbours that fit one file together ──> one new file each
 
 A file is bounded twice: in stored bytes by the caller, in memory by what a write holds at once. Both figures of a new
-file are about the sums of the old ones', so that two new neighbours never fit together: compacting twice changes
-nothing. Figures come from the log and from Parquet footers; no row is read to decide.
+file are at most the sums of the old ones', and less by the headers of very small ones: repeated, a compaction may
+gather a little more and soon changes nothing. Figures come from the log and from Parquet footers; no row is read.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ Formats: https://github.com/delta-io/delta/blob/master/PROTOCOL.md
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,6 +37,8 @@ from cdc_platform.errors import ConfigError
 from cdc_platform.model.target import SOURCE_IDS
 
 _COLUMN_MAPPING: Final = "columnMapping"
+_INVARIANTS: Final = "invariants"
+"""What NOT NULL is in a protocol of named features. deltalake leaves it out, and Spark then refuses the table."""
 _OWN: Final = "delta."
 """How properties that Delta itself gives a meaning begin; a table may have others."""
 
@@ -58,7 +60,8 @@ def set_properties(
     path: Path, table: DeltaTable, columns: Sequence[DeltaColumn], properties: Mapping[str, str]
 ) -> None:
     """Bring properties that the pipeline changed into its table, with the protocol that they ask for, and the ids of
-    the source's columns where the table has none noted.
+    the source's columns where the table has none noted. A table made with NOT NULL columns and without the feature
+    that stands for them gets it.
 
     Raises ConfigError, FileExistsError (somebody else committed first), OSError. deltalake's own way
     adds table features that nobody asked for (1.6.6: variantType), which shuts other readers out.
@@ -67,7 +70,9 @@ def set_properties(
     merged = have | dict(properties)
     if SOURCE_IDS not in have and (ids := source_ids(columns)) is not None:
         merged[SOURCE_IDS] = ids
-    if merged == have:
+    features = table.protocol().writer_features
+    unnamed = features is not None and _INVARIANTS not in features and any(column.required for column in columns)
+    if merged == have and not unnamed:
         return
     if unknown := sorted(name for name in properties if not name.startswith(_OWN)):
         raise ConfigError(f"destination.properties: Delta has no property {unknown[0]}")
@@ -130,7 +135,7 @@ def widened_protocol(
 
 
 def _staged(
-    path: Path, columns: Iterable[DeltaColumn], partition_columns: Sequence[str], properties: Mapping[str, str]
+    path: Path, columns: Sequence[DeltaColumn], partition_columns: Sequence[str], properties: Mapping[str, str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Protocol and metadata that deltalake gives such a table, from one made beside it for a moment."""
     if properties.get(MAPPING, "none") not in ("none", "name"):
@@ -140,7 +145,9 @@ def _staged(
             raise ConfigError(f"destination.properties: {name} is a whole number")
     own = {key: value for key, value in properties.items() if key != MAX_ID}
     with TemporaryDirectory(prefix="_creating-", dir=path) as staging:
-        protocol, metadata = _staged_actions(Path(staging) / "table", list(columns), partition_columns, own)
+        protocol, metadata = _staged_actions(Path(staging) / "table", columns, partition_columns, own)
+    if "writerFeatures" in protocol and any(column.required for column in columns):
+        protocol["writerFeatures"] = sorted({*protocol["writerFeatures"], _INVARIANTS})
     beyond = sorted(set(protocol.get("writerFeatures", ())) - WRITER_FEATURES)
     if beyond:
         raise ConfigError(f"destination.properties ask for {', '.join(beyond)}, which this platform does not write")

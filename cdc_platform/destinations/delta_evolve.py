@@ -18,6 +18,7 @@ import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -100,6 +101,7 @@ def plan(
     ]
     configuration = numbers.configuration(_configuration(state, layout, new, pairs))
     partitions = tuple(new.get(column, column) for column in state.partition_columns)
+    fields = _ordered(fields, partitions)
     if fields == list(state.fields.values()) and configuration == state.configuration:
         return None
     columns = delta_table.columns_of(fields, json.loads(configuration.get(SOURCE_IDS, "{}")), mapped)
@@ -275,6 +277,30 @@ def _field(numbers: _Numbers, state: _State, there: DeltaColumn | None, field: T
     held = numbers.mapped(state.fields[there.name])
     kind = held["type"] if there.word == word else word
     return {**held, "name": field.name, "type": kind, "nullable": held["nullable"] or not field.required}
+
+
+def _ordered(fields: list[dict[str, Any]], partitions: Sequence[str]) -> list[dict[str, Any]]:
+    """The fields in an order in which DuckDB 1.5 reads partition columns right.
+
+    It takes a partition column for null that comes right after a column whose name is not its physical one (any other
+    than a partition column, too). Such a partition column goes behind another column, from the end on.
+    """
+
+    def plain(field: Mapping[str, Any]) -> bool:
+        return bool(field["metadata"].get(PHYSICAL, field["name"]) == field["name"])
+
+    lost = [f for before, f in pairwise(fields) if f["name"] in partitions and not plain(before)]
+    rest = [field for field in fields if field not in lost]
+    for field in lost:
+        spots = [
+            i
+            for i, before in enumerate(rest, 1)
+            if plain(before) and (i == len(rest) or rest[i]["name"] not in partitions)
+        ]
+        if not spots:
+            return fields
+        rest.insert(spots[-1], field)
+    return rest
 
 
 def _expressions(state: _State, new: Mapping[str, str]) -> dict[str, str]:

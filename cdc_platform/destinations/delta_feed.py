@@ -121,16 +121,17 @@ def _changes(path: Path, commit: _Commit, file: _ChangedFile, columns: list[Delt
 def _opened(path: Path, end: int, name: str) -> DeltaTable:
     try:
         table = DeltaTable(str(path))
-        if table.version() < end:
-            raise Unavailable(f"{name} is at version {table.version()} and not yet at {end}; read again later")
-        table.load_as_version(end)
     except TableNotFoundError as error:
         raise ConfigError(f"there is no Delta table at {path}") from error
     except (DeltaError, OSError) as error:
+        raise NeedsPerson(f"{name} cannot be read: {_line(error)}") from error
+    if table.version() < end:
+        raise Unavailable(f"{name} is at version {table.version()} and not yet at {end}; read again later")
+    try:
+        table.load_as_version(end)
+    except (DeltaError, OSError) as error:
         if not (path / LOG / f"{end:020d}.json").exists():
-            raise Gap(
-                f"{name}: version {end} is no more in its log; read from a later one, or from a snapshot"
-            ) from error
+            raise Gap(f"{name}: version {end} is no more in its log; read from a later version on") from error
         raise NeedsPerson(f"{name} cannot be read as of version {end}: {_line(error)}") from error
     return table
 

@@ -31,7 +31,7 @@ from cdc_platform.destinations.iceberg_metadata import Metadata
 from cdc_platform.destinations.places import blocked
 from cdc_platform.destinations.rows import RowCheck
 from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, SchemaConflict, Unavailable
-from cdc_platform.model.target import SortField, TableLayout, TargetField, TargetSchema
+from cdc_platform.model.target import SOURCE_IDS, SortField, TableLayout, TargetField, TargetSchema
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -63,7 +63,6 @@ class IcebergDestination:
         self._layout = layout
         self._name = f"Iceberg table {identifier} in {self._warehouse}"
         self._schema: TargetSchema | None = None
-        self._to_note: dict[str, str] = {}
         self._opened: Catalog | None = None
 
     def ensure(self, schema: TargetSchema) -> None:
@@ -77,32 +76,32 @@ class IcebergDestination:
         self._take(metadata, schema)
         wanted = {key: value for key, value in self._layout.properties if metadata.properties.get(key) != value}
         wanted.pop(iceberg_table.FORMAT_VERSION, None)
+        # A table of an earlier release does not say which source column fills which of its own. All names and types
+        # agree, so they are known by name.
+        known = metadata.source_ids | iceberg_table.ids_of(schema)
+        if known != metadata.source_ids:
+            wanted[SOURCE_IDS] = iceberg_table.text_of(known)
         if wanted:
             with self._guard(), self._load().transaction() as transaction:
                 transaction.set_properties(wanted)
 
     def _take(self, metadata: Metadata, schema: TargetSchema) -> None:
-        """Take this schema for the table's, whose metadata this is. Raises SchemaConflict where it is not.
-
-        A table of an earlier release does not say which source column fills which of its own. Where all names and
-        types agree they are known by name; the next commit says so.
-        """
+        """Take this schema for the table's, whose metadata this is. Raises SchemaConflict where it is not."""
         layout = iceberg_names.current_layout(metadata, self._written_layout)
         iceberg_table.check_layout(schema, layout)
         iceberg_table.check_same(metadata, schema, layout, self._name)
         self._schema, self._layout = schema, layout
-        known = iceberg_table.source_ids(schema)
-        self._to_note = {key: text for key, text in known.items() if metadata.properties.get(key) != text}
 
     def evolve(self, schema: TargetSchema, applied: Applied) -> None:
         schema = iceberg_table.required_schema(schema)
-        adopted = {field.name: field.source_id for field in self._schema.fields} if self._schema else {}
-        known = {name: number for name, number in adopted.items() if number is not None}
+        if self._schema is None:
+            metadata = self._existing_metadata()
+            self._take(metadata, TargetSchema(tuple(metadata.columns), tuple(sorted(metadata.key))))
 
         def attempt() -> Written:
             table = self._load()
             metadata = iceberg_metadata.read(table.metadata_location)
-            change = evolution(metadata, schema, known, self._name)
+            change = evolution(metadata, schema, self._name)
             there = metadata.applied(applied.log_id)
             newest = applied if there is None or there.version < applied.version else there
             if change is None and newest == there:
@@ -114,7 +113,7 @@ class IcebergDestination:
             there = metadata.applied(applied.log_id)
             if there is None or there.version < applied.version:
                 return None
-            change = evolution(metadata, schema, known, self._name)
+            change = evolution(metadata, schema, self._name)
             return Written(metadata.snapshot_id or -1, 0) if change is None else None
 
         with self._guard():
@@ -319,7 +318,7 @@ class IcebergDestination:
 
         summary, noted = iceberg_metadata.snapshot_properties(applied), iceberg_metadata.table_properties(applied)
         try:
-            iceberg_snapshot.commit(table, removed, added, summary, noted | self._to_note, change)
+            iceberg_snapshot.commit(table, removed, added, summary, noted, change)
         except CommitFailedException as error:
             raise Conflict from error
         snapshot = table.current_snapshot()

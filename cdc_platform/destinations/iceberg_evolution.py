@@ -26,9 +26,9 @@ from cdc_platform.destinations.iceberg_names import (
     properties_after,
     properties_of_columns,
 )
-from cdc_platform.destinations.iceberg_table import source_ids
+from cdc_platform.destinations.iceberg_table import ids_of, text_of
 from cdc_platform.errors import SchemaConflict
-from cdc_platform.model.target import TargetField, TargetSchema
+from cdc_platform.model.target import SOURCE_IDS, TargetField, TargetSchema
 
 _CDC: Final = "_cdc_"
 
@@ -46,14 +46,11 @@ class Evolution:
     widened: frozenset[int]
 
 
-def evolution(metadata: Metadata, schema: TargetSchema, adopted: Mapping[str, int], name: str) -> Evolution | None:
-    """The change that gives the table this shape; None where it has it. Raises SchemaConflict.
-
-    `adopted` says which source column fills a column that the table itself says nothing of.
-    """
-    ids = {**adopted, **metadata.source_ids}
+def evolution(metadata: Metadata, schema: TargetSchema, name: str) -> Evolution | None:
+    """The change that gives the table this shape; None where it has it. Raises SchemaConflict."""
+    ids = metadata.source_ids
     found = _Matched(metadata, schema, ids)
-    if problems := [*found.unknown(ids), *found.dropping(), *found.adding(), *found.changing()]:
+    if problems := [*found.unknown(ids), *found.named_twice(), *found.dropping(), *found.adding(), *found.changing()]:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise SchemaConflict(
             f"{name} cannot follow its source: {'; '.join(problems[:5])}{more}; "
@@ -94,6 +91,10 @@ class _Matched:
             if field["name"] not in ids and not field["name"].startswith(_CDC)
         ]
 
+    def named_twice(self) -> list[str]:
+        names = [field.name for field in self._schema.fields]
+        return [f"two columns would be called '{name}'" for name in dict.fromkeys(names) if names.count(name) > 1]
+
     def dropping(self) -> list[str]:
         problems = []
         for field in self.gone:
@@ -107,8 +108,8 @@ class _Matched:
         """What a field can be needed for, and the fields that are."""
         return (
             ("of its key", self._metadata.identifiers),
-            ("what it is partitioned by", {term["source-id"] for term in self._metadata.partition_terms}),
-            ("what it is sorted by", {term["source-id"] for term in self._metadata.sort_terms}),
+            ("in its partition_by", {term["source-id"] for term in self._metadata.partition_terms}),
+            ("in its sort_by", {term["source-id"] for term in self._metadata.sort_terms}),
         )
 
     def adding(self) -> list[str]:
@@ -167,7 +168,9 @@ class _Matched:
         have = self._metadata.properties
         renamed = {there["name"]: field.name for field, there in self.pairs if there is not None}
         gone = {field["name"]: None for field in self.gone}
-        found = source_ids(self._schema) | properties_after(have, {**renamed, **gone})
+        held = self._metadata.source_ids
+        kept = {f.name: held[there["name"]] for f, there in self.pairs if there is not None and there["name"] in held}
+        found = {SOURCE_IDS: text_of(kept | ids_of(self._schema)), **properties_after(have, {**renamed, **gone})}
         if former := self._former_names():
             found[FORMER_NAMES] = json.dumps(former, ensure_ascii=False)
         if NAME_MAPPING in have:

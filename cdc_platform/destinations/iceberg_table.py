@@ -58,10 +58,14 @@ def _check_partition(term: PartitionField, kinds: Mapping[str, pa.DataType]) -> 
         raise ConfigError(f"partition_by: {term.transform}({term.column}) needs a date or timestamp column")
 
 
-def source_ids(schema: TargetSchema) -> dict[str, str]:
-    """The table property that says which source column fills each column; nothing where no column has an id."""
-    ids = {field.name: field.source_id for field in schema.fields if field.source_id is not None}
-    return {SOURCE_IDS: json.dumps(ids, ensure_ascii=False)} if ids else {}
+def ids_of(schema: TargetSchema) -> dict[str, int]:
+    """Which source column fills each column; those without an id are missing."""
+    return {field.name: field.source_id for field in schema.fields if field.source_id is not None}
+
+
+def text_of(ids: Mapping[str, int]) -> str:
+    """The value of the table property `SOURCE_IDS`."""
+    return json.dumps(ids, ensure_ascii=False)
 
 
 def create(catalog: Catalog, identifier: str, schema: TargetSchema, layout: TableLayout) -> None:
@@ -115,7 +119,7 @@ def create(catalog: Catalog, identifier: str, schema: TargetSchema, layout: Tabl
             Schema(*fields, identifier_field_ids=[ids[name] for name in schema.key]),
             partition_spec=spec,
             sort_order=order,
-            properties={FORMAT_VERSION: "2", **dict(layout.properties), **source_ids(schema)},
+            properties={FORMAT_VERSION: "2", **dict(layout.properties), SOURCE_IDS: text_of(ids_of(schema))},
         )
     except TableAlreadyExistsError:
         return

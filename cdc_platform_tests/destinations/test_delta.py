@@ -113,6 +113,20 @@ def test_turning_the_feed_on_later_adds_no_other_feature(tmp_path: Path) -> None
     assert sorted(feed["_change_type"].to_pylist()) == ["update_postimage", "update_preimage"]
 
 
+@pytest.mark.parametrize("properties", [FEED, MAPPED], ids=["plain", "mapped"])
+def test_required_columns_name_their_feature(tmp_path: Path, properties: dict[str, str]) -> None:
+    """Spark refuses a table of named features with NOT NULL columns without it."""
+    _made(tmp_path, properties)
+    assert "invariants" in (DeltaTable(tmp_path).protocol().writer_features or ())
+    # One made without it gets it.
+    log = tmp_path / "_delta_log" / f"{0:020d}.json"
+    log.write_text(log.read_text().replace('"invariants", ', ""))
+    assert "invariants" not in (DeltaTable(tmp_path).protocol().writer_features or ())
+    _made(tmp_path, properties).append(frames(row(1)), at(1))
+    assert "invariants" in (DeltaTable(tmp_path).protocol().writer_features or ())
+    assert _made(tmp_path, properties).table_version() == 2
+
+
 def test_a_table_that_asks_more_of_writers_is_left_alone(tmp_path: Path) -> None:
     destination = _made(tmp_path, {})
     DeltaTable(tmp_path).alter.add_constraint({"small": "small > 0"})

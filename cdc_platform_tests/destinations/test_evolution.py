@@ -31,9 +31,11 @@ def assert_holds(lake: Lake, schema: TargetSchema, *expected: pl.DataFrame, shap
     names = [field.name for field in schema.fields]
     fresh = lake.open(shape)
     fresh.ensure(schema)
-    seen = lake.readers(names) | {"scan": pl.concat([wanted.clear(), *fresh.scan()])}
+    seen = lake.readers(names) | {
+        "scan": pl.concat([wanted.clear(), *(part.select(wanted.columns) for part in fresh.scan())])
+    }
     for reader, found in seen.items():
-        shown = found if reader == "scan" else found.cast(dict(types(schema)))
+        shown = found if reader == "scan" else found.cast(types(schema))
         assert shown.sort(key).equals(wanted), reader
     assert {(f.name, f.type, f.required, f.source_id) for f in fresh.schema() or ()} == {
         (f.name, f.type, f.required, f.source_id) for f in schema.fields

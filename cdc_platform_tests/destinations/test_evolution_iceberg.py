@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime
@@ -211,9 +212,9 @@ def test_widening_leaves_files_without_a_changed_key_alone(lake: IcebergLake) ->
     ("fields", "key", "words"),
     [
         (without(ID), [], "'id', which is dropped, is of its key"),
-        (without(REGION), ["id"], "'region', which is dropped, is what it is partitioned by"),
-        (without(SEEN), ["id"], "'seen', which is dropped, is what it is partitioned by"),
-        (without(NOTE), ["id"], "'note', which is dropped, is what it is sorted by"),
+        (without(REGION), ["id"], "'region', which is dropped, is in its partition_by"),
+        (without(SEEN), ["id"], "'seen', which is dropped, is in its partition_by"),
+        (without(NOTE), ["id"], "'note', which is dropped, is in its sort_by"),
         ([*FIELDS, TargetField("new", pa.string(), True, 9)], ["id"], "'new' comes as required"),
         ([*FIELDS, TargetField("seen_month", pa.string(), False, 9)], ["id"], "'seen_month' would be hidden"),
         (changed(AMOUNT, name="seen_month"), ["id"], "'seen_month' would be hidden"),
@@ -227,6 +228,7 @@ def test_widening_leaves_files_without_a_changed_key_alone(lake: IcebergLake) ->
             ["id"],
             "nothing says which column of the source fills the new column 'remark'",
         ),
+        (changed(AMOUNT, name="ratio"), ["id"], "two columns would be called 'ratio'"),
         (changed(NOTE, required=True), ["id"], "'note' becomes required"),
         (FIELDS, ["id", "note"], "'note' becomes required"),
         (changed(ID, type=pa.string()), ["id"], "'id' is int and becomes string"),
@@ -330,6 +332,8 @@ def test_files_without_field_ids_go_by_the_mapping(lake: IcebergLake, tmp_path: 
     assert "schema.name-mapping.default" in lake.table().properties
     schema = evolved(destination, 2, *changed(NOTE, name="remark"))
     assert seen_by_ours_and_pyiceberg(lake, ["id", "remark"]) == [(1, "plain"), (2, "two"), (50, "foreign")]
+    mapping = json.loads(lake.table().properties["schema.name-mapping.default"])
+    assert [entry["names"] for entry in mapping if entry["field-id"] == 2] == [["note", "remark"]]
     # The former name comes back as another column: it must not show what the files hold under it.
     schema = evolved(destination, 3, *changed(NOTE, name="remark"), TargetField("note", pa.string(), False, 9))
     assert seen_by_ours_and_pyiceberg(lake, ["id", "remark", "note"])[2] == (50, "foreign", None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from pyiceberg.types import StringType
 from cdc_platform.destinations.destination import Applied
 from cdc_platform.errors import NeedsPerson, SchemaConflict, Unavailable
 from cdc_platform.model.target import SOURCE_IDS, TargetField
-from cdc_platform_tests.destinations.conftest import IcebergLake
+from cdc_platform_tests.destinations.conftest import IcebergLake, layout
 from cdc_platform_tests.destinations.iceberg_shapes import (
     BEFORE,
     FIELDS,
@@ -153,11 +154,21 @@ def test_a_column_added_and_dropped_by_somebody_else_in_between(
     assert seen(lake, schema, ["id", "new"]) == [(1, None), (2, None), (50, None)]
 
 
-def test_rows_for_a_shape_that_is_gone_are_refused(lake: IcebergLake, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("who", ["a twin", "another tool"])
+def test_rows_for_a_shape_that_is_gone_are_refused(
+    lake: IcebergLake, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
     destination, twin = made(lake), lake.open()
     files = set(lake.stored_files())
-    renamed = shape(*changed(NOTE, name="remark"))
-    _before_each_commit(monkeypatch, lambda: twin.evolve(renamed, at(2)))
+
+    def rename() -> None:
+        if who == "a twin":
+            twin.evolve(shape(*changed(NOTE, name="remark")), at(2))
+            return
+        with lake.table().update_schema() as update:  # which makes no snapshot
+            update.rename_column("note", "remark")
+
+    _before_each_commit(monkeypatch, rename)
     with pytest.raises(SchemaConflict, match="changed its columns"):
         destination.append(iter([rows(BEFORE, {"id": 3})]), at(2, "other"))
     assert set(lake.stored_files()) == files
@@ -241,6 +252,19 @@ def test_a_process_that_dies_leaves_the_old_table_or_the_new(lake: IcebergLake, 
     assert seen(lake, new, ["number", "note"]) == [(1, "plain"), (2, "two")]
 
 
+def test_another_layout_is_said_before_anything_is_written(lake: IcebergLake) -> None:
+    made(lake)
+    before = lake.table().metadata_location
+    with pytest.raises(SchemaConflict, match="partitioned by nothing and should be by identity"):
+        evolved(lake.open(layout(["region"])), 2, *changed(NOTE, name="remark"))
+    assert lake.table().metadata_location == before
+
+
+def test_a_table_that_is_gone_is_said(lake: IcebergLake) -> None:
+    with pytest.raises(NeedsPerson, match="is not any more"):
+        lake.open().evolve(BEFORE, at(1))
+
+
 # Tables of an earlier release
 
 
@@ -252,21 +276,30 @@ def _forget_ids(lake: IcebergLake) -> None:
 def test_a_table_that_knows_no_ids_is_adopted_by_name(lake: IcebergLake) -> None:
     made(lake)
     _forget_ids(lake)
-    before = lake.table().metadata_location
     destination = lake.open()
     destination.ensure(BEFORE)
-    assert lake.table().metadata_location == before
     schema = evolved(destination, 2, *changed(NOTE, name="remark"))
     assert seen(lake, schema, ["id", "remark"]) == [(1, "plain"), (2, "two")]
     assert json.loads(lake.table().properties[SOURCE_IDS])["remark"] == NOTE.source_id
 
 
-def test_the_next_commit_says_the_adopted_ids(lake: IcebergLake) -> None:
+def test_adopted_ids_are_kept(lake: IcebergLake) -> None:
     made(lake)
     _forget_ids(lake)
-    destination = lake.open()
-    destination.ensure(BEFORE)
-    destination.append(iter([rows(BEFORE, {"id": 3})]), at(2))
+    lake.open().ensure(BEFORE)
+    before = lake.table().metadata_location
+    ids = {field.name: field.source_id for field in FIELDS}
+    assert json.loads(lake.table().properties[SOURCE_IDS]) == ids
+    # Who says no ids, or those that are known, changes nothing.
+    for again in (BEFORE, shape(*changed(NOTE, source_id=None))):
+        lake.open().ensure(again)
+    assert lake.table().metadata_location == before
+
+
+def test_ids_that_are_known_stay_known(lake: IcebergLake) -> None:
+    destination = made(lake)
+    evolved(destination, 2, *(replace(field, source_id=None) for field in FIELDS))
+    evolved(destination, 3, *(replace(field, source_id=None, required=field == ID) for field in FIELDS))
     assert json.loads(lake.table().properties[SOURCE_IDS]) == {field.name: field.source_id for field in FIELDS}
 
 

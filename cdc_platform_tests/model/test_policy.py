@@ -31,8 +31,8 @@ def shape(*columns: Column, key: tuple[str, ...] = ("id",)) -> TableSchema:
 def shaping(
     policies: dict[Kind, Policy] | None = None, rules: dict[str, ColumnRule] | None = None, **options: Any
 ) -> Shaping:
-    options = {"destination": "deltalake", "upsert": False} | options
-    return Shaping(rules_by_id(rules or {}, [BEFORE]), policies or {}, **options)
+    how = Shaping(rules_by_id(rules or {}, [BEFORE]), policies or {}, "deltalake", upsert=False)
+    return replace(how, **options)
 
 
 def target(how: Shaping) -> TargetSchema:

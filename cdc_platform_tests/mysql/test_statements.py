@@ -111,6 +111,21 @@ def test_transactions_of_which_not_all_counts(statement: str, kind: str, words: 
     assert set(only(statement).words) == words
 
 
+def test_a_statement_in_another_character_set_is_a_doubt_of_its_database() -> None:
+    truncated, doubt = effects_of(Query("d", "truncate table o.é", exact=False))
+    assert truncated.kind == "truncated"
+    assert doubt.kind == "unlogged"
+    assert doubt.touches(TableName("d", "any"))
+    assert effects_of(Query("d", "create table é (i int)", exact=False)) == ()
+
+
+def test_parts_for_some_versions_are_a_doubt() -> None:
+    for statement, doubts in (("alter table t /*!40000 disable keys */", 0), ("alter table t /*!80000 drop a */", 1)):
+        alteration = only(statement).alteration
+        assert alteration is not None
+        assert len(alteration.doubts) == doubts
+
+
 def test_names_without_case() -> None:
     effect = only("truncate Shop.Orders").folded()
     assert effect.touches(TableName("shop", "orders"))

@@ -248,62 +248,14 @@ def test_a_table_taken_out_of_the_publication_is_a_gap(followed: Database) -> No
 def test_a_dropped_table_fails_alone(followed: Database) -> None:
     source = followed.source()
     start = source.head()
+    both = following(source, [A, B], start)
     followed.run("drop table a; insert into b values (1, 'x')")
-    captured = follow(source, [A, B], start)
+    captured = follow(source, both, start)
     assert "there is no table public.a" in str(captured[0].failures[A])
     assert len(rows_of(captured)) == 1
 
 
-# --- shapes -----------------------------------------------------------------------------------------------------
-
-
-def test_a_changed_shape_starts_a_new_batch(followed: Database) -> None:
-    source = followed.source()
-    start = source.head()
-    followed.run("insert into a values (1, 'x', 1)")
-    followed.run("alter table a add size varchar(10), drop name")
-    followed.run("insert into a values (2, 2, 'big')")
-    followed.run("alter table a alter size type text, alter price type numeric(12,4)")
-    followed.run("insert into a values (3, 3, 'small')")
-    captured = follow(source, [A], start)
-    batches = [batch for c in captured for batch in c.batches]
-    shapes = [[(c.name, str(c.type), c.source_type) for c in batch.schema.columns] for batch in batches]
-    key, price = ("id", "int32", "integer"), ("price", "decimal128(10, 2)", "numeric(10,2)")
-    assert shapes == [
-        [key, ("name", "string", "text"), price],
-        [key, price, ("size", "string", "character varying(10)")],
-        [key, ("price", "decimal128(12, 4)", "numeric(12,4)"), ("size", "string", "text")],
-    ]
-    assert [batch.schema.primary_key for batch in batches] == [("id",)] * 3
-    assert batches[2].schema == source.schemas([A])[A]
-
-
-def test_a_shape_that_changes_inside_a_transaction(followed: Database) -> None:
-    source = followed.source()
-    start = source.head()
-    followed.run("begin; insert into a values (1, 'x', 1); alter table a add more int;"
-                 "insert into a values (2, 'y', 2, 3); commit")  # fmt: skip
-    for pace in (Pace(), Pace(1, 1, 1, 1)):
-        captured = follow(followed.source(pace), [A], start)
-        assert [set(after) for _, _, after in images(captured)] == [
-            {"id", "name", "price"},
-            {"id", "name", "price", "more"},
-        ]
-        assert [row["ordinal"] for row in rows_of(captured)] == [0, 1]
-
-
-def test_partitions_are_one_table(database: Database) -> None:
-    database.run("create table a (id int primary key, name text) partition by range (id)")
-    database.run("create table a1 partition of a for values from (0) to (10)")
-    database.run("create table a2 partition of a for values from (10) to (20)")
-    source = database.source()
-    source.prepare([A])
-    start = source.head()
-    database.run("insert into a select i, 'x' from generate_series(8, 11) i")
-    assert [after["id"] for _, _, after in images(follow(source, [A], start))] == [8, 9, 10, 11]
-    with source.snapshot([A]) as snapshot:
-        assert snapshot.count(A) == 4
-        assert sorted(row["after"]["id"] for b in snapshot.read(A) for row in b.frame.to_dicts()) == [8, 9, 10, 11]
+# --- tables of all kinds ----------------------------------------------------------------------------------------------
 
 
 def test_names_with_quotes_spaces_and_letters_of_any_script(database: Database) -> None:

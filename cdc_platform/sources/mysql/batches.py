@@ -14,8 +14,7 @@ from cdc_platform.model.position import Position, binlog_text, format_binlog
 from cdc_platform.model.schema import TableSchema
 from cdc_platform.sources.cells import BadCell, Bytes, Ints, Mask, polars_type
 from cdc_platform.sources.mysql.binlog import records
-from cdc_platform.sources.mysql.defaults import Rules
-from cdc_platform.sources.mysql.partial import DELETES, INSERTS, UPDATES, Kept, Sides, completed, kept_groups
+from cdc_platform.sources.mysql.partial import DELETES, INSERTS, UPDATES, Kept, Known, Sides, completed, kept_groups
 from cdc_platform.sources.mysql.rows import RowEvents, find_images, walk_columns
 from cdc_platform.sources.mysql.shapes import Shape
 from cdc_platform.sources.mysql.transactions import Transactions
@@ -23,8 +22,8 @@ from cdc_platform.sources.mysql.values import value_column
 
 OPERATIONS = (INSERT, UPDATE, DELETE)
 
-RulesOf = Callable[[], Rules]
-"""What is known of columns that images may lack; asked for when an image does lack one."""
+KnownOf = Callable[[], Known]
+"""What helps where images lack columns; asked for when one does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +86,8 @@ class _Rows:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The changes of some row events. `doubts` says of rows (by their number in `batch`) why they are not certain;
-    `lacking` whether any image lacked a column.
+    """The changes of some row events. `doubts` are reasons why they are not certain, each with the number of the last
+    event that it is said of; `lacking` says whether any image lacked a column.
     """
 
     batch: ChangeBatch
@@ -97,7 +96,7 @@ class Decoded:
 
 
 def batch_of(
-    rows: TableRows, shape: Shape, schema: TableSchema, transactions: Transactions, bounds: Bounds, rules: RulesOf
+    rows: TableRows, shape: Shape, schema: TableSchema, transactions: Transactions, bounds: Bounds, known: KnownOf
 ) -> Decoded:
     """The changes in `rows` that lie within bounds, as `schema`: the shape's own, with ids.
 
@@ -112,7 +111,7 @@ def batch_of(
         frame = pl.DataFrame(_decoded(starts, shape, range(len(shape.physical)), place))
         sides = _images_series("before", frame, changes.before), _images_series("after", frame, changes.after)
         return Decoded(ChangeBatch(schema, _frame(rows, changes, sides, transactions, bounds.base)))
-    return _partial(rows, shape, schema, transactions, bounds, _Partial(firsts, first, second, rules()))
+    return _partial(rows, shape, schema, transactions, bounds, _Partial(firsts, first, second, known()))
 
 
 def _frame(
@@ -161,14 +160,14 @@ class _Partial:
     firsts: Ints
     first: Bytes
     second: Bytes
-    rules: Rules
+    known: Known
 
 
 def _partial(
     rows: TableRows, shape: Shape, schema: TableSchema, transactions: Transactions, bounds: Bounds, images: _Partial
 ) -> Decoded:
     """Group by group of what the images hold (see `partial.py`), then all changes in log order."""
-    groups = kept_groups(rows.operations, images.first, images.second, len(shape.physical))
+    groups = kept_groups(rows.operations, images.first, images.second, images.known.plain, len(shape.physical))
     parts = [_group(rows, kept, images, shape, bounds) for kept in groups]
     events = np.concatenate([kept.events[changes.events] for kept, (changes, _) in zip(groups, parts, strict=True)])
     ordinals = np.concatenate([changes.ordinals for changes, _ in parts])
@@ -188,7 +187,9 @@ def _partial(
         _images_series("after", pl.concat([side.after for side in sides])[order], changes.after),
     )
     frame = _frame(rows, changes, series, transactions, bounds.base)
-    return Decoded(ChangeBatch(schema, frame, _holes(schema, sides, group)), _last_rows(sides, group), True)
+    return Decoded(
+        ChangeBatch(schema, frame, _holes(schema, sides, group)), _doubts(groups, sides, changes, group), True
+    )
 
 
 def _group(rows: TableRows, kept: Kept, images: _Partial, shape: Shape, bounds: Bounds) -> tuple[_Rows, Sides]:
@@ -203,7 +204,7 @@ def _group(rows: TableRows, kept: Kept, images: _Partial, shape: Shape, bounds: 
     place = _Placed(part, changes, bounds.base)
     before = _decoded(starts[0 :: 2 if update else 1], shape, sides[0], place) if kept.operation != INSERTS else []
     after = _decoded(starts[1::2] if update else starts, shape, sides[1], place) if kept.operation != DELETES else []
-    return changes, completed(kept, len(changes.events), before, after, shape, images.rules)
+    return changes, completed(kept, len(changes.events), before, after, shape, images.known.rules)
 
 
 def _holes(schema: TableSchema, sides: Sequence[Sides], group: Ints) -> dict[str, pl.Series]:
@@ -216,13 +217,16 @@ def _holes(schema: TableSchema, sides: Sequence[Sides], group: Ints) -> dict[str
     return found
 
 
-def _last_rows(sides: Sequence[Sides], group: Ints) -> dict[str, int]:
-    """Each doubt, and the last row of which it is said."""
-    found = {}
-    for reason in sorted({reason for side in sides for reason in side.doubts}):
-        said = np.flatnonzero(np.array([reason in side.doubts for side in sides])[group])
-        if len(said):
-            found[reason] = int(said[-1])
+def _doubts(groups: Sequence[Kept], sides: Sequence[Sides], changes: _Rows, group: Ints) -> dict[str, int]:
+    """Each doubt, and the last event of which it is said."""
+    found: dict[str, int] = {}
+    for number, (kept, side) in enumerate(zip(groups, sides, strict=True)):
+        rows = np.flatnonzero(group == number)
+        last = int(changes.events[rows[-1]]) if len(rows) else -1
+        if kept.operation == INSERTS and not kept.after.any():
+            last = int(kept.events[-1])
+        for reason in side.doubts if last >= 0 else ():
+            found[reason] = max(found.get(reason, -1), last)
     return found
 
 

@@ -31,6 +31,9 @@ _NUMBERS = {
     _UINT32: struct.Struct("<I"), _INT64: struct.Struct("<q"), _UINT64: struct.Struct("<Q"),
 }  # fmt: skip
 _INLINE = {False: (_LITERAL, _INT16, _UINT16), True: (_LITERAL, _INT16, _UINT16, _INT32, _UINT32)}
+_SIGNS = {_INT16: 1 << 15, _INT32: 1 << 31}
+_SMALL = struct.Struct("<HH"), struct.Struct("<HH"), struct.Struct("<BH")  # count and size, key, member
+_LARGE = struct.Struct("<II"), struct.Struct("<IH"), struct.Struct("<BI")
 _DEEPEST = 100  # the server's own limit
 
 # Type codes of opaque values (include/field_types.h).
@@ -52,13 +55,14 @@ class BadDocument(ValueError):
 def json_column(cells: Cells) -> pl.Series:
     """The documents as text; raises BadCell."""
     texts: list[str | None] = []
-    for row in range(len(cells)):
+    known: dict[bytes, str] = {}  # an update has most documents twice
+    for row, (start, length) in enumerate(zip(cells.starts.tolist(), cells.lengths.tolist(), strict=True)):
         if not cells.valid[row]:
             texts.append(None)
             continue
-        start = int(cells.starts[row])
+        document = cells.buffer[start : start + length].tobytes()
         try:
-            texts.append(document_text(cells.buffer[start : start + int(cells.lengths[row])].tobytes()))
+            texts.append(known.get(document) or known.setdefault(document, document_text(document)))
         except BadDocument as error:
             raise BadCell(row, f"is no JSON document ({error})") from error
     return pl.Series(texts, dtype=pl.String)
@@ -100,28 +104,34 @@ class _Document:
         if depth > _DEEPEST or self.containers > len(self.data):
             raise BadDocument(base, "a container inside itself, or too deep")
         large, is_object = kind in (_LARGE_OBJECT, _LARGE_ARRAY), kind in (_SMALL_OBJECT, _LARGE_OBJECT)
-        width = 4 if large else 2
-        count, size = self._number(base, width), self._number(base + width, width)
-        keys = base + 2 * width
-        members = keys + count * (width + 2) * is_object
-        if members + count * (width + 1) > base + size or base + size > len(self.data):
+        head, key, member = _LARGE if large else _SMALL
+        count, size = head.unpack(self._bytes(base, head.size))
+        first = base + head.size + count * key.size * is_object
+        stop = first + count * member.size
+        if stop > base + size or base + size > len(self.data):
             raise BadDocument(base, "a container that ends before its members")
-        values = [self._member(base, members + index * (width + 1), large, depth) for index in range(count)]
+        inline = _INLINE[large]
+        values = [
+            self._inline(kind, number, base) if kind in inline else self.value(kind, base + number, depth)
+            for kind, number in member.iter_unpack(self.data[first:stop])
+        ]
         if not is_object:
             return f"[{', '.join(values)}]"
-        names = [self._key(base, keys + index * (width + 2), width) for index in range(count)]
-        return f"{{{', '.join(f'{name}: {value}' for name, value in zip(names, values, strict=True))}}}"
+        keys = key.iter_unpack(self.data[base + head.size : first])
+        named = [
+            f"{self._string(base + place, length)}: {value}"
+            for (place, length), value in zip(keys, values, strict=True)
+        ]
+        return f"{{{', '.join(named)}}}"
 
-    def _member(self, base: int, entry: int, large: bool, depth: int) -> str:
-        kind = self.data[entry]
-        if kind not in _INLINE[large]:
-            return self.value(kind, base + self._number(entry + 1, 4 if large else 2), depth)
+    def _inline(self, kind: int, number: int, place: int) -> str:
+        """A value that stands where others have their place."""
         if kind == _LITERAL:
-            return self._literal(self._number(entry + 1, 2), entry)
-        return self.value(kind, entry + 1, depth)
-
-    def _key(self, base: int, entry: int, width: int) -> str:
-        return self._string(base + self._number(entry, width), self._number(entry + width, 2))
+            return self._literal(number, place)
+        if kind in (_INT16, _UINT16):
+            number &= 0xFFFF
+        sign = _SIGNS.get(kind, 0)
+        return str((number ^ sign) - sign)
 
     def _literal(self, number: int, place: int) -> str:
         if number >= len(_LITERALS):
@@ -162,9 +172,6 @@ class _Document:
             if byte < 0x80:
                 return place + index + 1, length
         raise BadDocument(place, "a length of more than five bytes")
-
-    def _number(self, place: int, width: int) -> int:
-        return int.from_bytes(self._bytes(place, width), "little")
 
     def _bytes(self, place: int, count: int) -> bytes:
         if place + count > len(self.data):

@@ -158,7 +158,7 @@ class Catalogue:
             f" where (table_schema, table_name) in ({places}) order by table_schema, table_name, ordinal_position",
             wanted,
         )
-        return {
+        tables = {
             name: _table(
                 name,
                 [row[2:] for row in columns if (row[0], row[1]) == (name.schema, name.name)],
@@ -168,6 +168,10 @@ class Catalogue:
             )
             for name in names
         }
+        for table in tables.values():
+            if any(kind.base == "vector" for kind in table.types) and self.mariadb:
+                raise NotUnderstood(f"{table.schema.table}: MariaDB's vectors are not understood; leave the table out")
+        return tables
 
     def _missing(self, name: TableName) -> CdcError:
         """Why the information schema does not show a table: it hides those that the user may not read."""

@@ -72,15 +72,15 @@ class Codepage:
 def utf8_column(cells: Cells) -> pl.Series:
     """Texts that the server says are UTF-8. MariaDB lets halves of surrogate pairs in, which no Unicode text has."""
     try:
-        binary_column(cells).cast(pl.String)
-    except pl.exceptions.ComputeError:
+        return binary_column(cells).cast(pl.String)
+    except pl.exceptions.ComputeError as error:
         for row in np.flatnonzero(cells.valid).tolist():
             start = int(cells.starts[row])
             try:
                 cells.buffer[start : start + int(cells.lengths[row])].tobytes().decode()
-            except UnicodeDecodeError as error:
+            except UnicodeDecodeError:
                 raise BadCell(row, "is no valid UTF-8") from error
-    return text_column(cells)
+        raise
 
 
 def recoded_column(cells: Cells, codepage: Codepage) -> pl.Series:
@@ -258,7 +258,7 @@ def _unicode(text: _Text, kind: str) -> _Chars:
 
 def _utf16(text: _Text, kind: str) -> _Chars:
     starts, numbers, cut = _units(text, kind)
-    high, low = numbers >> 10 == 0x36, numbers >> 10 == 0x37
+    high, low = (numbers >> 10 == 0x36) & ~cut, (numbers >> 10 == 0x37) & ~cut
     after_high = np.zeros(len(starts), np.bool_)
     after_high[1:] = high[:-1] & (text.owners[starts[1:]] == text.owners[starts[:-1]])
     paired = np.zeros(len(starts), np.bool_)

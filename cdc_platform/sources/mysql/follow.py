@@ -24,10 +24,12 @@ from cdc_platform.model.position import format_binlog
 from cdc_platform.model.schema import TableName
 from cdc_platform.sources.cells import Ints, Mask
 from cdc_platform.sources.mysql import binlog
+from cdc_platform.sources.mysql.annotated import plain_updates
 from cdc_platform.sources.mysql.batches import Bounds, TableRows
 from cdc_platform.sources.mysql.binlog import HEADER, BadEvent, Events, little, records
 from cdc_platform.sources.mysql.catalogue import Catalogue
 from cdc_platform.sources.mysql.log import Stretch
+from cdc_platform.sources.mysql.partial import Known
 from cdc_platform.sources.mysql.shapes import Shape, shape_of
 from cdc_platform.sources.mysql.statements import effects_of, folded
 from cdc_platform.sources.mysql.tablemap import read_table_map, table_name
@@ -98,6 +100,11 @@ class ServerTraits:
     folded: bool = False
     partial: bool = False
     mariadb: bool = False
+
+    @property
+    def notes(self) -> bool:
+        """Whether the statements that the server notes beside row events are of use."""
+        return self.mariadb and self.partial
 
 
 @dataclass(slots=True)
@@ -237,9 +244,14 @@ class Follower:
     def _reading(self, table: TableName, stretch: Stretch, transactions: Transactions) -> Reading:
         return Reading(
             stretch, transactions, lambda indices: _table_rows(stretch, indices, transactions),
-            lambda: self.catalogue.rules(table, certain=self.traits.partial, mariadb=self.traits.mariadb),
-            self.traits.partial,
+            lambda indices: self._known(table, stretch, indices, transactions), self.traits.partial,
         )  # fmt: skip
+
+    def _known(self, table: TableName, stretch: Stretch, indices: Ints, transactions: Transactions) -> Known:
+        """What helps where row images lack columns."""
+        rules = self.catalogue.rules(table, certain=self.traits.partial, mariadb=self.traits.mariadb)
+        owners = transactions.of(np.arange(len(stretch.events)))
+        return Known(rules, plain_updates(stretch.events, indices, owners, table, self.traits.folded))
 
     def _marks(self, statements: list[Statement], unsure: list[Unsure]) -> dict[TableName, list[Mark]]:
         """What statements did to each followed table."""

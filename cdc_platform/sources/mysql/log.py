@@ -37,7 +37,7 @@ from cdc_platform.sources.mysql.packets import COM_BINLOG_DUMP, PacketReader
 FILE_START = 4
 """A file's first event comes after four bytes of magic."""
 
-_NON_BLOCK = 1
+_NON_BLOCK, _ANNOTATED = 1, 2
 _WRAP = 1 << 32  # headers hold offsets modulo this; a transaction that large is still in one file
 
 
@@ -71,10 +71,16 @@ class _Place:
     checksums: bool = False
 
 
-def read_log(session: Session, server_id: int, base: str, start: int, size: int) -> Generator[Stretch]:
-    """Stretches of about `size` bytes from the place `start` (where an event begins) to the log's present end."""
+def read_log(
+    session: Session, server_id: int, base: str, start: int, size: int, *, annotated: bool = False
+) -> Generator[Stretch]:
+    """Stretches of about `size` bytes from the place `start` (where an event begins) to the log's present end.
+
+    `annotated`: with the statements that MariaDB notes beside row events.
+    """
     sequence, offset = binlog_parts(start)
-    command = struct.pack("<IHI", offset, _NON_BLOCK, server_id) + f"{base}.{sequence:06d}".encode()
+    flags = _NON_BLOCK | (_ANNOTATED if annotated else 0)
+    command = struct.pack("<IHI", offset, flags, server_id) + f"{base}.{sequence:06d}".encode()
     reader = PacketReader(session.connection, COM_BINLOG_DUMP, command, size)
     place = _Place(sequence, offset)
     first = True

@@ -6,11 +6,13 @@ all of them put back into log order:
 - DELETE: the before image holds the key; the rest is null.
 - UPDATE: a cell that the after image lacks is the before image's where that has it, and otherwise a hole: the
   change left it as it was.
-- INSERT: a column that is lacking took its default. Where that is known for certain it is filled in.
+- INSERT: a column that is lacking took its default. Where that is known for certain it is filled in. Rows of
+  nothing but defaults have empty images, which cannot even be counted: they are not delivered, and a doubt.
 
 What is not certain is a doubt, and the table has to be compared with its source: an INSERT that took a default which
 is not a constant; a virtual column that the image lacks (MariaDB leaves it out even where it changed); and on MariaDB
-an UPDATE that may be half of a REPLACE, which sets columns to their defaults and logs the others only.
+an UPDATE that may be half of a REPLACE, which sets columns to their defaults and logs the others only
+(see `annotated.py`).
 Where all images are whole nothing here runs. Layer: sources; pure.
 """
 
@@ -35,26 +37,35 @@ REPLACED = "a row image that may be part of a REPLACE"
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What helps where images lack columns: the table's rules, and which events are surely no part of a REPLACE."""
+
+    rules: Rules
+    plain: Mask
+
+
+@dataclass(frozen=True, slots=True)
 class Kept:
-    """Which columns the images of some events hold, for all of them: (columns) each. `update` where there are two."""
+    """Which columns the images of some events hold: one entry a column. `plain` as in `Known`, for all of them."""
 
     events: Ints
     before: Mask
     after: Mask
     operation: int
+    plain: bool
 
 
-def kept_groups(operations: Ints, first: Bytes, second: Bytes, columns: int) -> list[Kept]:
+def kept_groups(operations: Ints, first: Bytes, second: Bytes, plain: Mask, columns: int) -> list[Kept]:
     """The events by what their images hold. `first` and `second` are their bit fields, (events, bytes) each; those of
     events with one image are equal."""
-    keys = np.concatenate([operations[:, None].astype(np.uint8), first, second], axis=1)
+    keys = np.concatenate([(operations * 2 + plain)[:, None].astype(np.uint8), first, second], axis=1)
     distinct, which = np.unique(np.ascontiguousarray(keys).view(f"V{keys.shape[1]}").ravel(), return_inverse=True)
     width = first.shape[1]
     groups = []
     for number in range(len(distinct)):
         events = np.flatnonzero(which == number)
         sides = [_bits(side[events[0]], columns, width) for side in (first, second)]
-        groups.append(Kept(events, sides[0], sides[1], int(operations[events[0]])))
+        groups.append(Kept(events, sides[0], sides[1], int(operations[events[0]]), bool(plain[events[0]])))
     return groups
 
 
@@ -79,7 +90,10 @@ def completed(
     table, names = shape.schema.table, shape.schema.names
     old, new = iter(before), iter(after)
     sides: tuple[list[pl.Series], list[pl.Series]] = ([], [])
-    holes, doubts = set(), set()
+    holes: set[str] = set()
+    doubts: set[str] = set()
+    if kept.operation == INSERTS and not kept.after.any():
+        doubts.add(INSERTED)
     key = set(shape.schema.primary_key)
     for place, column in enumerate(shape.schema.columns):
         nothing = pl.repeat(None, count, dtype=polars_type(column.type), eager=True).alias(column.name)
@@ -115,4 +129,4 @@ def completed(
 
 def _may_be_replace(kept: Kept, names: Sequence[str], key: set[str]) -> bool:
     """A REPLACE names its key, so the after image holds it."""
-    return all(kept.after[place] for place, name in enumerate(names) if name in key)
+    return not kept.plain and all(kept.after[place] for place, name in enumerate(names) if name in key)

@@ -27,7 +27,7 @@ from cdc_platform.sources.cells import BadCell, Cells, column
 from cdc_platform.sources.mysql.batches import struct_type
 from cdc_platform.sources.mysql.binlog import file_sequence
 from cdc_platform.sources.mysql.catalogue import Catalogue, Table, quoted
-from cdc_platform.sources.mysql.characters import UTF8
+from cdc_platform.sources.mysql.characters import UTF8, Codepage
 from cdc_platform.sources.mysql.connection import MySQLConnection, Session, TableChanged, quote, session
 from cdc_platform.sources.mysql.moments import ZERO_DATE
 from cdc_platform.sources.mysql.packets import COM_QUERY, PacketReader, Packets
@@ -85,6 +85,7 @@ class MySQLSnapshot:
             expression(quote(name), kind) for name, kind in zip(narrowed.schema.names, narrowed.types, strict=True)
         )
         sql = f"select {select} from {quoted(table)}"
+        codepages = [self._codepage(kind) for kind in narrowed.types]  # asked for before the session is busy
         reader = PacketReader(self.session.connection, COM_QUERY, sql.encode(), CHUNK_BYTES)
         self._reader = reader
         reader.preamble()
@@ -93,18 +94,18 @@ class MySQLSnapshot:
             packets = reader.read()
             reader.keep(len(packets))
             if len(packets):
-                yield self._batch(narrowed, packets, done)
+                yield self._batch(narrowed, codepages, packets, done)
                 done += len(packets)
             if reader.ended:
                 return
 
-    def _batch(self, table: Table, packets: Packets, done: int) -> ChangeBatch:
+    def _batch(self, table: Table, codepages: Sequence[Codepage | None], packets: Packets, done: int) -> ChangeBatch:
         series = []
         cells_by_column = walk_text_rows(packets.buffer, packets.starts, len(table.types))
         for (place, cells), kind in zip(enumerate(cells_by_column), table.types, strict=True):
             name = table.schema.columns[place].name
             try:
-                series.append(self._column(cells, kind).alias(name))
+                series.append(_column(cells, kind, codepages[place]).alias(name))
             except BadCell as error:
                 raise InvalidRow(
                     f"{table.schema.table}, column {name} at {self._text}, row {done + error.row} of the snapshot:"
@@ -125,14 +126,8 @@ class MySQLSnapshot:
         )
         return ChangeBatch(table.schema, frame)
 
-    def _column(self, cells: Cells, kind: MySQLType) -> pl.Series:
-        if kind.base in STRINGS | LABELLED:
-            codepage = None if kind.charset in UTF8 else self.catalogue.codepage(kind.charset)
-            return string_column(cells, kind, codepage)
-        try:
-            return column(cells, kind.arrow)
-        except BadCell as error:
-            raise BadCell(error.row, ZERO_DATE if kind.base in _MOMENTS else error.reason) from error
+    def _codepage(self, kind: MySQLType) -> Codepage | None:
+        return self.catalogue.codepage(kind.charset) if kind.charset and kind.charset not in UTF8 else None
 
     @property
     def _text(self) -> str:
@@ -222,3 +217,13 @@ def _narrowed(table: Table, columns: Sequence[str] | None) -> Table:
     key = schema.primary_key if set(schema.primary_key) <= set(columns) else ()
     narrowed = TableSchema(schema.table, tuple(schema.columns[place] for place in kept), key)
     return replace(table, schema=narrowed, types=tuple(table.types[place] for place in kept))
+
+
+def _column(cells: Cells, kind: MySQLType, codepage: Codepage | None) -> pl.Series:
+    """The cells of a text result as a series; raises BadCell."""
+    if kind.base in STRINGS | LABELLED:
+        return string_column(cells, kind, codepage)
+    try:
+        return column(cells, kind.arrow)
+    except BadCell as error:
+        raise BadCell(error.row, ZERO_DATE if kind.base in _MOMENTS else error.reason) from error

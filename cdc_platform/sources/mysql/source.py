@@ -129,12 +129,13 @@ class MySQLSource:
     def _changes(self, followed: Mapping[TableName, Followed], start: Position, until: Position) -> Generator[Captured]:
         base = self._base_name()
         self._catalogue.forget(followed)
-        follower = Follower.of(followed, Bounds(base, start, until), self._catalogue, self._traits())
+        traits = self._traits()
+        follower = Follower.of(followed, Bounds(base, start, until), self._catalogue, traits)
         deadline = time.monotonic() + _CATCH_UP_SECONDS
         reached = start
         while reached < until:
             before = reached
-            with closing(self._from_safe_place(base, reached)) as stretches:
+            with closing(self._from_safe_place(base, reached, traits)) as stretches:
                 for stretch in stretches:
                     taken, last = follower.take(stretch), reached
                     # With no table left to follow, what else is in the log does not matter.
@@ -177,12 +178,12 @@ class MySQLSource:
                 _wait_for_log(deadline, self.format(Position(head.at)))
         return False
 
-    def _from_safe_place(self, base: str, start: Position) -> Generator[Stretch]:
+    def _from_safe_place(self, base: str, start: Position, traits: ServerTraits) -> Generator[Stretch]:
         """The log from `start` on, with what precedes it in its transaction (or more)."""
         sequence, offset = binlog_parts(start.at)
         safe = offset < _WIDE_OFFSET
         if safe:
-            stretches = self._stretches(base, start.at)
+            stretches = self._stretches(base, start.at, traits)
             for stretch in stretches:
                 safe = safe and not begins_inside(stretch)
                 if not safe:
@@ -193,12 +194,13 @@ class MySQLSource:
                     yield from stretches
             stretches.close()
         if not safe:
-            yield from self._stretches(base, binlog_at(sequence, FILE_START))
+            yield from self._stretches(base, binlog_at(sequence, FILE_START), traits)
 
-    def _stretches(self, base: str, start: int) -> Generator[Stretch]:
+    def _stretches(self, base: str, start: int, traits: ServerTraits | None = None) -> Generator[Stretch]:
         with session(self._target) as opened:
             prepare_dump(opened, self._described().mariadb)
-            yield from read_log(opened, self._server_id or _random_server_id(), base, start, self._stretch_bytes)
+            number, annotated = self._server_id or _random_server_id(), traits is not None and traits.notes
+            yield from read_log(opened, number, base, start, self._stretch_bytes, annotated=annotated)
 
     def _traits(self) -> ServerTraits:
         values = self._opened().variables("lower_case_table_names", "binlog_row_image")

@@ -8,6 +8,7 @@ after them. Pure.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -58,7 +59,12 @@ def effects_of(query: Query) -> tuple[Effect, ...]:
     """Nothing for a statement that takes no row away, writes none and renames nothing."""
     found = tokens(query.statement, query.sql_mode)
     reader = _READERS.get(found[0].word) if found else None
-    return reader(Words(query.database, found), query) if reader else ()
+    effects = reader(Words(query.database, found), query) if reader else ()
+    if query.exact or not any(effect.tables or effect.databases for effect in effects):
+        return effects
+    # The names may be others than they seem.
+    doubt = Effect("unlogged", "a statement that is not in UTF-8", databases=frozenset([query.database]))
+    return (*effects, doubt)
 
 
 def _written(words: Words, _query: Query) -> tuple[Effect, ...]:
@@ -102,6 +108,10 @@ def _create(words: Words, _query: Query) -> tuple[Effect, ...]:
     return (Effect("gone", "CREATE OR REPLACE TABLE", frozenset([words.name()])),)
 
 
+_VERSIONS = re.compile(r"/\*M?!(\d{5,6})")
+_GATED = 50700  # from this version on, MySQL and MariaDB run each other's comments or not
+
+
 def _alter(words: Words, query: Query) -> tuple[Effect, ...]:
     words.skip("ALTER")
     words.skip("ONLINE")
@@ -115,8 +125,8 @@ def _alter(words: Words, query: Query) -> tuple[Effect, ...]:
         return (Effect("gone", "ALTER TABLE ... RENAME", frozenset([table, *found.others])),)
     if ignore:
         found.doubts.append("ALTER IGNORE TABLE")
-    if not query.exact:
-        found.doubts.append("an ALTER TABLE that is not in UTF-8")
+    if any(int(version) >= _GATED for version in _VERSIONS.findall(query.statement)):
+        found.doubts.append("an ALTER TABLE with parts for some versions only")
     effects = [Effect("altered", "ALTER TABLE", frozenset([table]), alteration=found)]
     if found.others:
         effects.append(Effect("unlogged", found.doubts[0], frozenset(found.others)))

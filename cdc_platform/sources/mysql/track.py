@@ -11,7 +11,7 @@ table map is always told by change of the one before. Layer: sources.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,8 +22,9 @@ from cdc_platform.model.position import Position, format_binlog
 from cdc_platform.model.schema import TableName, TableSchema
 from cdc_platform.sources.cells import Ints
 from cdc_platform.sources.mysql.alter import Alteration, applied
-from cdc_platform.sources.mysql.batches import Bounds, RulesOf, TableRows, batch_of
+from cdc_platform.sources.mysql.batches import Bounds, TableRows, batch_of
 from cdc_platform.sources.mysql.log import Stretch
+from cdc_platform.sources.mysql.partial import Known
 from cdc_platform.sources.mysql.shapes import Shape
 from cdc_platform.sources.mysql.statements import Kind
 from cdc_platform.sources.mysql.transactions import Transactions
@@ -49,7 +50,7 @@ class Reading:
     stretch: Stretch
     transactions: Transactions
     rows: Callable[[Ints], TableRows]
-    rules: RulesOf
+    known: Callable[[Ints], Known]
     partial: bool
 
     def place(self, index: int, base: str) -> Place:
@@ -88,29 +89,28 @@ class Track:
 
     def _changes(self, reading: Reading, indices: Ints, shape: Shape) -> list[Entry]:
         schema = carried(self.schema, shape.schema)
-        decoded = batch_of(reading.rows(indices), shape, schema, reading.transactions, self.bounds, reading.rules)
+        decoded = batch_of(
+            reading.rows(indices), shape, schema, reading.transactions, self.bounds, lambda: reading.known(indices)
+        )
         batch = decoded.batch
-        if not len(batch):
-            return []
-        self.schema = schema
         self.defaulted = self.defaulted or decoded.lacking
+        if len(batch):
+            self.schema = schema
         found: list[Entry] = []
         done = 0
-        for what, row in sorted(decoded.doubts.items(), key=lambda said: said[1]):
-            # Said where the event of the last such row begins: what is compared later has all of them.
-            at = int(batch.frame["at"][row])
-            first = int(batch.frame["at"].search_sorted(at, side="left"))
-            if first > done:
-                found.append(_part(batch, done, first))
-                done = first
-            found.append(Unlogged(self.table, self._place_in(batch, first), what))
-        return [*found, _part(batch, done, len(batch))]
+        for what, event in sorted(decoded.doubts.items(), key=lambda said: said[1]):
+            # Said where the last such event begins: what is compared later has all of them.
+            place = self._begin(reading.place(int(indices[event]), self.bounds.base))
+            first = int(batch.frame["at"].search_sorted(place.at, side="left"))
+            found += _part(batch, done, first)
+            found.append(Unlogged(self.table, place, what))
+            done = max(done, first)
+        return found + _part(batch, done, len(batch))
 
-    def _place_in(self, batch: ChangeBatch, row: int) -> Place:
-        at, ordinal, lsn, transaction, time = batch.frame.select(
-            "at", "ordinal", "lsn", "transaction_id", "source_ts"
-        ).row(row)
-        return Place(at, ordinal, lsn, transaction, time)
+    def _begin(self, place: Place) -> Place:
+        """An event's place, or where in it the table's own bounds begin."""
+        start = self.bounds.start
+        return replace(place, ordinal=start.ordinal) if place.at == start.at else place
 
     def _marked(self, reading: Reading, mark: Mark) -> list[Entry]:
         place = reading.place(mark.index, self.bounds.base)
@@ -133,13 +133,15 @@ class Track:
         return [Reshaped(schema, place), *found]
 
 
-def _part(batch: ChangeBatch, first: int, last: int) -> ChangeBatch:
+def _part(batch: ChangeBatch, first: int, last: int) -> list[Entry]:
+    """Rows first..last, if there are any."""
+    if first >= last:
+        return []
     if first == 0 and last == len(batch):
-        return batch
+        return [batch]
     holes = {name: hole[first:last] for name, hole in batch.holes.items()}
-    return ChangeBatch(
-        batch.schema, batch.frame[first:last], {name: hole for name, hole in holes.items() if hole.any()}
-    )
+    kept = {name: hole for name, hole in holes.items() if hole.any()}
+    return [ChangeBatch(batch.schema, batch.frame[first:last], kept)]
 
 
 def _without_repeats(found: list[Entry]) -> list[Entry]:

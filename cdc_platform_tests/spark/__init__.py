@@ -1,0 +1,1 @@
+"""What Spark says of our tables: `make test-spark`. Not part of the default suite."""
