@@ -27,8 +27,7 @@ from pg_roles r where r.rolname = current_user
 """
 
 _ACCESS = """
-select has_schema_privilege(c.relnamespace, 'usage'), has_table_privilege(c.oid, 'select'), row_security_active(c.oid),
-       exists (select from pg_index i where i.indrelid = c.oid and i.indisreplident)
+select has_schema_privilege(c.relnamespace, 'usage'), has_table_privilege(c.oid, 'select'), row_security_active(c.oid)
 from pg_class c where c.oid = %s::bigint::oid
 """
 
@@ -97,9 +96,7 @@ def _check_generated(table: TableName, shape: CatalogueTable) -> None:
         )
 
 
-def _check_table(
-    user: str, table: TableName, shape: CatalogueTable, usage: bool, select: bool, secured: bool, has_index: bool
-) -> None:
+def _check_table(user: str, table: TableName, shape: CatalogueTable, usage: bool, select: bool, secured: bool) -> None:
     schema, name = identifier(table.schema), f"{identifier(table.schema)}.{identifier(table.name)}"
     if not shape.permanent:
         raise NotUnderstood(f"{table} is temporary or unlogged, so not in the log; run: alter table {name} set logged")
@@ -114,7 +111,7 @@ def _check_table(
         raise NeedsPerson(
             f"row security hides rows of {table} from user '{user}'; run: alter role {identifier(user)} bypassrls"
         )
-    keyed = {"f": True, "d": bool(shape.schema.primary_key), "i": has_index}.get(shape.identity, False)
+    keyed = shape.identity == "f" or shape.schema.primary_key
     if not keyed:
         # Published like this, the source's own updates and deletes of the table would fail.
         raise NeedsPerson(
