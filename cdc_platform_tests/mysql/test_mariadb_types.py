@@ -12,7 +12,7 @@ from cdc_platform.sources.cells import BadCell
 from cdc_platform.sources.mysql.addresses import inet6_text
 from cdc_platform.sources.mysql.compressed import uncompressed
 from cdc_platform.sources.mysql.layout import cells_of, flat
-from cdc_platform_tests.mysql.conftest import Database
+from cdc_platform_tests.mysql.conftest import Database, events
 from cdc_platform_tests.mysql.images import images, opened
 from cdc_platform_tests.mysql.test_failures import global_setting
 
@@ -73,6 +73,19 @@ def test_the_table_tells_what_the_log_does_not(mariadb: Database, metadata: str)
         wanted = mariadb.query("select b, u, i, four, a, w, v, g, l from t")
         assert images(mariadb, "t", start).rows() == wanted
     assert [row[1] for row in wanted] == uuids
+
+
+def test_a_uuid_stays_one_when_other_columns_come(mariadb: Database) -> None:
+    """Full metadata names the column; the table that has another shape by now still tells its type."""
+    mariadb.run("create table t (u uuid, b binary(16), i int)")
+    with opened(mariadb) as source:
+        start = source.head()
+    mariadb.run(
+        "insert into t values ('12345678-9abc-4def-8123-450000000000', x'01', 1)", "alter table t drop column i"
+    )
+    (one,) = mariadb.changes("t", start=start)
+    rows = events([one], mariadb.table("t"))["after"].struct.unnest().rows()
+    assert rows == [("12345678-9abc-4def-8123-450000000000", b"\1".ljust(16, b"\0"), 1)]
 
 
 @FEW

@@ -56,8 +56,9 @@ def shape_of(table_map: TableMap, catalogue: Catalogue) -> Shape:
     for refresh in (False, True):
         if refresh:
             catalogue.forget([table_map.table])
-        table = _current(table_map, catalogue)
-        types = _types(table_map, table, catalogue)
+        present = _present(table_map, catalogue)
+        table = present if present and len(present.types) == len(table_map.physical) else None
+        types = _types(table_map, table, present, catalogue)
         if table is not None and _agree(types, table.types) and table_map.names in (None, table.schema.names):
             assert types is not None
             return _shape(table_map, types, table.schema, catalogue)
@@ -88,23 +89,28 @@ def _same_labels(labels: tuple[str, ...], shown: tuple[str, ...]) -> bool:
     )
 
 
-def _current(table_map: TableMap, catalogue: Catalogue) -> Table | None:
-    """The table as it is now, if it has as many columns as the map."""
+def _present(table_map: TableMap, catalogue: Catalogue) -> Table | None:
+    """The table as it is now."""
     try:
-        table = catalogue.tables([table_map.table])[table_map.table]
+        return catalogue.tables([table_map.table])[table_map.table]
     except (ConfigError, NotUnderstood):  # gone, or changed to what cannot be followed: the map must tell all
         return None
-    return table if len(table.types) == len(table_map.physical) else None
 
 
-def _types(table_map: TableMap, table: Table | None, catalogue: Catalogue) -> tuple[MySQLType, ...] | None:
-    """The columns' types, or None if the map alone does not tell and there is no table to ask."""
+def _types(
+    table_map: TableMap, table: Table | None, present: Table | None, catalogue: Catalogue
+) -> tuple[MySQLType, ...] | None:
+    """The columns' types, or None if the map alone does not tell and there is no table to ask.
+
+    `table` is the present one if it has as many columns as the map.
+    """
     collations = table_map.collations
     if table_map.geometry_collations is not None and catalogue.mariadb:
         collations = table_map.geometry_collations
     if table is None and (table_map.unsigned is None or collations is None or table_map.labels is None):
         return None
     names = table_map.names or (table.schema.names if table else ())
+    by_name = dict(zip(present.schema.names, present.types, strict=True)) if present else {}
     as_text = catalogue.taken_as_text(table_map.table)
     types = []
     for place, physical in enumerate(table_map.physical):
@@ -117,7 +123,7 @@ def _types(table_map: TableMap, table: Table | None, catalogue: Catalogue) -> tu
             character_bytes=catalogue.character_bytes(charset),
             labels=_labels(table_map, place, now, charset, catalogue),
         )
-        types.append(replace(_as_now(kind, now), text=names[place] in as_text))
+        types.append(replace(_as_now(kind, by_name.get(names[place])), text=names[place] in as_text))
     return tuple(types)
 
 
