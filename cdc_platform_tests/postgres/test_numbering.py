@@ -43,9 +43,9 @@ def histories(draw: st.DrawFn, names_come_again: bool) -> Table:
     for _ in range(draw(st.integers(1, 4))):
         table.add(name(), draw(st.sampled_from(TYPES)))
     table.keep()
-    for _ in range(draw(st.integers(0, 7))):
+    for _ in range(draw(st.integers(0, 9))):
         number = draw(st.sampled_from(sorted(table.columns))) if table.columns else 0
-        what = draw(st.sampled_from(["add", "drop", "rename", "retype"]))
+        what = draw(st.sampled_from(["add", "rename", "drop", "add", "rename", "retype"]))
         if what == "add" or not number:
             table.add(name(), draw(st.sampled_from(TYPES)))
         elif what == "drop":
@@ -154,6 +154,12 @@ def test_a_shape_that_the_table_never_had() -> None:
     assert numbering(seen("id"), before, dict(before)) is None
     assert numbering(seen("id", "x", "y"), before, dict(before)) is None
     assert numbering(seen("id"), shape(_1="id", _3="x"), {**shape(_1="id"), 2: None, 3: None}) == Numbering((1,), True)
+
+
+def test_columns_come_in_the_order_of_their_numbers_whatever_they_are_called_later() -> None:
+    before, now = shape(_1="id"), shape(_1="id", _2="renamed", _3="x")
+    assert numbering(seen("id", "x"), before, dict(now)) == Numbering((1, 2), True)
+    assert numbering(seen("id", "neither"), before, dict(now)) == Numbering((1, 2), True)
 
 
 def test_many_columns() -> None:
