@@ -20,10 +20,10 @@ One table's failure is recorded and the others go on; a failure of the source it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TypeVar
 
 import polars as pl
 
@@ -38,17 +38,16 @@ from cdc_platform.model.change import Captured, Followed
 from cdc_platform.model.event import Origin, events
 from cdc_platform.model.evolution import carried, differences
 from cdc_platform.model.position import Position, parse_binlog
-from cdc_platform.model.schema import Fingerprint, TableName, TableSchema
+from cdc_platform.model.schema import TableName, TableSchema
 from cdc_platform.sources.ahead import ahead
 from cdc_platform.sources.source import Snapshot
-
-T = TypeVar("T")
 
 # How far an idle table's log may fall behind the others: so much is decoded again by the next capture.
 IDLE_BYTES = 1 << 20
 # The same where no followed table had a change: other tables' changes alone should cost a commit seldom.
 QUIET_BYTES = 64 << 20
 _FIRST_SHAPE = 1
+_CATCHING_UP = 3
 
 
 @dataclass(slots=True)
@@ -77,9 +76,11 @@ def capture(feed: Feed, until: Position | None = None, progress: Progress = sile
                 for table in fresh:
                     done.failures.setdefault(table, error)
         followed = [t for t in tables if t not in done.failures]
+        known = {table: feed.logs[table].schema() for table in followed}
         _follow(feed, followed, head, done, progress)
         if until is None:
-            _catch_up(feed, {t: tables[t] for t in followed if t not in fresh}, head, done, progress)
+            caught = {t: _Asked(known[t], tables[t]) for t in followed if t not in fresh}
+            _catch_up(feed, caught, head, done, progress)
             _settle(feed, [t for t in followed if t not in done.failures], done, progress)
         return done
 
@@ -209,35 +210,52 @@ def _log(feed: Feed, captured: Captured, positions: dict[TableName, Position], d
     return total
 
 
-def _catch_up(
-    feed: Feed, shapes: dict[TableName, TableSchema], head: Position, done: Capture, progress: Progress
-) -> None:
-    """Record the shapes of tables that had no change since they got them.
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A table's shape in its log before that was followed, and the catalogue's, which was asked before the head was."""
 
-    `shapes` were read before `head` was, and the logs reach it: a table that had no change in another shape meanwhile
-    has that one by now. Where it had, either may be the newer, so its shape is asked for and its log followed again.
+    logged: TableSchema
+    catalogue: TableSchema
+
+
+def _catch_up(feed: Feed, asked: dict[TableName, _Asked], head: Position, done: Capture, progress: Progress) -> None:
+    """Record the shapes of tables that had no change since they got them; their logs reach `head`.
+
+    Where the log told of another shape meanwhile, that one may be newer than the catalogue's was: it is asked again,
+    and the log followed from there. A table that changes faster than this keeps up with is caught by the next run.
     """
     for _ in range(_CATCHING_UP):
         undecided = []
-        for table, shape in shapes.items():
-            if table not in done.failures:
-                _guarded(done, table, lambda t, s: undecided.extend(_take_shape(feed, t, s, head)), shape)
-        if not undecided:
-            return
-        known = {table: feed.logs[table].schema() for table in undecided}
-        shapes = {}
+        for table, shapes in asked.items():
+            if table in done.failures:
+                continue
+            if feed.logs[table].schema() == shapes.logged:
+                with _its_own(done, table):
+                    _take_shape(feed, table, shapes.catalogue, head)
+            elif differences(feed.logs[table].schema(), carried(feed.logs[table].schema(), shapes.catalogue)):
+                undecided.append(table)
+        asked = {}
         for table in undecided:
-            _guarded(done, table, lambda t, _: shapes.update({t: _shape_now(feed, t)}), None)
+            with _its_own(done, table):
+                asked[table] = _Asked(feed.logs[table].schema(), _shape_now(feed, table))
+        if not asked:
+            return
         head = feed.source.head()
-        _follow(feed, list(shapes), head, done, progress)
-        shapes = {
-            table: shape
-            for table, shape in shapes.items()
-            if table not in done.failures and feed.logs[table].schema() == known[table]
-        }
+        _follow(feed, list(asked), head, done, progress)
 
 
-def _take_shape(feed: Feed, table: TableName, now: TableSchema, head: Position) -> list[TableName]:
+def _take_shape(feed: Feed, table: TableName, now: TableSchema, head: Position) -> None:
+    log = feed.logs[table]
+    position, known = log.position(), log.schema()
+    shape = carried(known, now)
+    if position is None or not differences(known, shape):
+        return
+    place = max(head, position)
+    evolve(log, shape, place, position)
+    if reason := feed.source.rewritten_by(known, shape):
+        log.mark_unlogged(reason, place, place)
+
+
 def _settle(feed: Feed, tables: list[TableName], done: Capture, progress: Progress) -> None:
     """Compare the tables whose rows may have changed without a word in the log."""
     now = feed.source.fingerprints(tables)
@@ -251,24 +269,20 @@ def _settle(feed: Feed, tables: list[TableName], done: Capture, progress: Progre
             for table in doubtful:
                 if table not in done.failures:
                     progress(f"compare {table.name}", 0)
-                    _guarded(done, table, lambda t, f: _reconcile(feed, done, t, snapshot, f, text), now[table])
+                    with _its_own(done, table):
+                        differed = reconcile(feed.logs[table], table, snapshot, now[table], text)
+                        done.changes[table] = done.changes.get(table, 0) + differed
     except CdcError as error:  # of the snapshot as such
         for table in doubtful:
             done.failures.setdefault(table, error)
     _acknowledge(feed, done)
 
 
-def _reconcile(
-    feed: Feed, done: Capture, table: TableName, snapshot: Snapshot, fingerprint: Fingerprint, text: str
-) -> None:
-    differed = reconcile(feed.logs[table], table, snapshot, fingerprint, text)
-    done.changes[table] = done.changes.get(table, 0) + differed
-
-
-def _guarded(done: Capture, table: TableName, step: Callable[[TableName, T], None], argument: T) -> None:
+@contextmanager
+def _its_own(done: Capture, table: TableName) -> Iterator[None]:
     """One table's step: its failure is its own."""
     try:
-        step(table, argument)
+        yield
     except CdcError as error:
         done.failures[table] = error
 

@@ -111,7 +111,7 @@ def _check_table(user: str, table: TableName, shape: CatalogueTable, usage: bool
         raise NeedsPerson(
             f"row security hides rows of {table} from user '{user}'; run: alter role {identifier(user)} bypassrls"
         )
-    keyed = shape.identity == "f" or shape.schema.primary_key
+    keyed = shape.identity == "f" or (shape.identity != "n" and shape.schema.primary_key)
     if not keyed:
         # Published like this, the source's own updates and deletes of the table would fail.
         raise NeedsPerson(

@@ -168,7 +168,7 @@ def _create(name: str, tables: Sequence[TableName], version: int) -> str:
 
 
 def _list(tables: Sequence[TableName]) -> str:
-    """Each by itself: a table that others inherit from would bring them along. For partitioned ones ONLY says nothing."""
+    """Each by itself: others that inherit from a table would come along (to a partitioned one, ONLY means nothing)."""
     return ", ".join(f"only {identifier(table.schema)}.{identifier(table.name)}" for table in tables)
 
 

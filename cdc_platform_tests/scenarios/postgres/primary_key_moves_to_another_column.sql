@@ -6,4 +6,4 @@ insert into people values (1, 'ada@example.org', 'Ada');
 alter table people drop constraint people_pkey, add primary key (email);
 update people set name = 'Adele' where id = 1;
 -- run
--- expect stop 4: key
+-- expect stop 4 upsert: key
