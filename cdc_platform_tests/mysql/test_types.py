@@ -16,6 +16,7 @@ from cdc_platform.model.evolution import carried
 from cdc_platform.sources.cells import polars_type
 from cdc_platform_tests.mysql.conftest import Database
 from cdc_platform_tests.mysql.images import images, opened
+from cdc_platform_tests.mysql.test_failures import global_setting
 
 
 def integers(bits: int) -> st.SearchStrategy[int]:
@@ -263,6 +264,21 @@ def test_generated_and_invisible_columns(typed: Database) -> None:
     assert images(typed, "t", start).rows() == [
         (1, 5, 10, 15, "unseen"), (2, None, None, None, "unseen"), (3, None, None, None, "seen"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("metadata", ["less", "FULL"])
+def test_character_sets_beside_geometry(typed: Database, metadata: str) -> None:
+    """The log counts columns with collations; MariaDB counts geometry among them, MySQL does not."""
+    less = "NO_LOG" if typed.mariadb else "MINIMAL"
+    with global_setting(typed, "binlog_row_metadata", f"'{less if metadata == 'less' else metadata}'"):
+        typed.run(
+            "create table t (g point, l varchar(9) character set latin1, h geometry, x varchar(9),"
+            " a blob, b blob, c blob, d blob, e blob, n int default 0) character set utf8mb4"
+        )
+        with opened(typed) as source:
+            start = source.head()
+        typed.run("insert into t (l, x, a) values ('é', 'é', 'é')")
+        assert images(typed, "t", start).rows() == [(None, "é", None, "é", "é".encode(), *[None] * 4)]
 
 
 def test_a_refused_label_is_the_empty_text(typed: Database) -> None:
