@@ -73,10 +73,8 @@ def _changed(feed: Feed, followed: Mapping[TableName, Position], seen: Position,
     for captured in feed.source.changes(tables, start, head) if start < head else ():
         for error in captured.failures.values():
             raise error
-        for batch in captured.batches:
-            at, ordinal = batch.frame.select("at", "ordinal").row(-1)
-            if Position(at, ordinal) >= bounds[batch.schema.table]:
-                return f"changes of {batch.schema.table}"
+        for entry in captured.entries:
+            return f"changes of {entry.table}"
     return None
 
 

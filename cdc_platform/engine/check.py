@@ -29,7 +29,7 @@ from cdc_platform.engine.lag import lag_seconds
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.engine.progress import Progress, silent
 from cdc_platform.engine.shaping import described_target, present_projection
-from cdc_platform.errors import CdcError, Unavailable
+from cdc_platform.errors import CdcError, SchemaConflict, Unavailable
 from cdc_platform.model.digest import Digest, digest, latest_digest
 from cdc_platform.model.evolution import carried, differences
 from cdc_platform.model.position import Position
@@ -174,7 +174,7 @@ def _read_source(feed: Feed, subject: _Subject, snapshot: Snapshot) -> None:
     known, shape = subject.flow.log.schema(), snapshot.schema(table)
     if differences(known, shape := carried(known, shape)):
         raise Unavailable(f"{table} changed its columns in between; check again")
-    apply(subject.flow)
+    _apply(subject)
     plan = subject.plan = present_projection(subject.flow, shape)
     wanted = _source_columns(subject)
     names = _target_columns(subject)
@@ -189,10 +189,8 @@ def _compare(subject: _Subject, position: str) -> None:
     flow, plan = subject.flow, subject.plan
     if plan is None:
         return
-    apply(flow)
-    if "schema" in subject.options:
-        began = time.monotonic()
-        subject.verdicts.append(_timed(_schema(flow), began))
+    _apply(subject)
+    _check_schema(subject)
     if subject.digest is None:
         return
     began = time.monotonic() - subject.seconds
@@ -224,6 +222,21 @@ def _compare(subject: _Subject, position: str) -> None:
         else:
             verdict = checks.checksum_impossible("the table has no primary key: its history has no latest state")
         subject.verdicts.append(_timed(verdict, began))
+
+
+def _apply(subject: _Subject) -> None:
+    """A destination that cannot take its log's shape is red, too, not only an error."""
+    try:
+        apply(subject.flow)
+    except SchemaConflict:
+        _check_schema(subject)
+        raise
+
+
+def _check_schema(subject: _Subject) -> None:
+    if "schema" in subject.options:
+        began = time.monotonic()
+        subject.verdicts.append(_timed(_schema(subject.flow), began))
 
 
 def _schema(flow: Flow) -> Verdict:

@@ -8,7 +8,7 @@ from datetime import datetime
 import polars as pl
 
 from cdc_platform.engine.feeds import Feed, Flow
-from cdc_platform.model.change import Followed
+from cdc_platform.model.change import ChangeBatch, Followed
 from cdc_platform.model.position import Position
 
 
@@ -36,9 +36,10 @@ def oldest_uncaptured(feed: Feed, flow: Flow, head: Position) -> datetime | None
     if position is None or position >= head:
         return None
     for captured in feed.source.changes({flow.table: Followed(flow.log.schema(), position)}, position, head):
-        for batch in captured.batches:
-            if len(batch):
-                return _datetime(batch.frame["source_ts"].min())
+        for entry in captured.entries:
+            if isinstance(entry, ChangeBatch):
+                return _datetime(entry.frame["source_ts"].min())
+            return entry.place.source_ts
     return None
 
 

@@ -14,7 +14,7 @@ from cdc_platform.engine.feeds import Flow
 from cdc_platform.errors import ConfigError
 from cdc_platform.model.evolution import carried
 from cdc_platform.model.policy import Shaping, described, reshaped
-from cdc_platform.model.projection import Projection, first_target, rules_by_id
+from cdc_platform.model.projection import Projection, cdc_fields, first_target, rules_by_id
 from cdc_platform.model.schema import TableSchema
 from cdc_platform.model.target import TargetField, TargetSchema
 
@@ -92,7 +92,9 @@ def described_target(flow: Flow) -> TargetSchema:
 def _described(flow: Flow, fields: Sequence[TargetField], shape: TableSchema) -> TargetSchema:
     shapes = [version.schema for version in flow.log.shapes()]
     key = key_of(flow, shape)
-    whole = described(fields, shapes[0], shape, shaping_of(flow, shapes), key)
+    config = flow.pipeline.config
+    own = cdc_fields(config.destination.type, config.source.type)
+    whole = described(fields, shapes, shape, shaping_of(flow, shapes), key, own)
     return TargetSchema(whole, _target_key(key, shape, whole))
 
 

@@ -41,21 +41,28 @@ class Shaping:
 
 
 def described(
-    fields: Sequence[TargetField], first: TableSchema, now: TableSchema, shaping: Shaping, key: Sequence[str]
+    fields: Sequence[TargetField],
+    shapes: Sequence[TableSchema],
+    now: TableSchema,
+    shaping: Shaping,
+    key: Sequence[str],
+    own: Sequence[TargetField],
 ) -> tuple[TargetField, ...]:
     """The columns that a destination with these `fields` should have by the pipeline's rules and policies.
 
-    `first` is the source's shape that it was made with, `now` the one that it has reached, `key` holds names in `now`.
+    `shapes` are the source's, the first one that it was made with; it has reached `now`, in which `key` holds names.
+    `own` are the columns that are not the source's.
     Where the pipeline was edited they differ from `fields`; what a policy once let be different has to be said by a
     rule when the policy does not say it any more.
     """
     columns = {column.source_id: column for column in now.columns}
-    original = {column.source_id for column in first.columns}
+    original = {column.source_id for column in shapes[0].columns}
+    ever = {column.source_id for shape in shapes for column in shape.columns}
     whole: list[TargetField] = []
     for field in fields:
         column = columns.get(field.source_id) if field.source_id is not None else None
         if column is None:
-            whole.append(field)
+            whole += [field] if field.source_id in ever else []
             continue
         rule = rule_of(column, shaping.rules)
         if rule.drop:
@@ -72,10 +79,10 @@ def described(
                 column.source_id,
             )
         )
-    if shaping.policy("add_column") == "apply":
+    if shaping.policy("add_column") != "ignore":
         here = {field.source_id for field in fields}
         whole += _new_fields([c for c in now.columns if c.source_id not in here], shaping)
-    return tuple(whole)
+    return (*whole, *own)
 
 
 def reshaped(

@@ -13,6 +13,7 @@ from deltalake import DeltaTable, Field
 from deltalake.schema import PrimitiveType
 
 from cdc_platform.engine.check import check
+from cdc_platform.errors import SchemaConflict
 from cdc_platform.quality.results import SCHEMA
 from cdc_platform_tests.engine.test_end_to_end import one_pipeline, workload
 from cdc_platform_tests.world import World
@@ -65,20 +66,30 @@ def test_lag_is_red_while_changes_wait_and_green_after_the_run(empty_world: Worl
     assert statuses(world, "one") == {"lag": "PASS"}
 
 
-def test_schema_is_red_when_the_source_was_altered(empty_world: World, tmp_path: Path) -> None:
-    world = small_world(empty_world, tmp_path, "quality_checks: [{type: schema}]")
-    world.run()
-    assert statuses(world, "one") == {"schema": "PASS"}
-    world.postgres_do("alter table things add column more int")
-    assert statuses(world, "one") == {"schema": "FAIL"}
-
-
-def test_a_column_that_the_destination_lacks_is_no_error_but_red(empty_world: World, tmp_path: Path) -> None:
+def test_a_source_that_was_altered_is_followed_and_its_history_told(empty_world: World, tmp_path: Path) -> None:
     world = small_world(empty_world, tmp_path, "")
     world.run()
     assert statuses(world, "one") == GREEN
+    world.postgres_do("alter table things add column more int default 7")
+    (found,) = check(world.settings, world.variables, world.pipelines(), world.pipelines())
+    assert {v.type: v.status for v in found.verdicts} == GREEN
+    (schema,) = [v for v in found.verdicts if v.type == "schema"]
+    assert schema.details["schema_version"] == 2
+    assert schema.details["schema_history"][2]["changes"] == ["column 'more' added (integer)"]
+
+
+def test_a_change_that_waits_for_a_person_is_an_error_of_the_check(empty_world: World, tmp_path: Path) -> None:
+    world = small_world(empty_world, tmp_path, "  schema_changes: {add_column: stop}")
+    world.run()
+    assert statuses(world, "one") == GREEN
     world.postgres_do("alter table things add column more int")
-    assert statuses(world, "one") == {**GREEN, "schema": "FAIL", "checksum": "FAIL"}
+    (found,) = check(world.settings, world.variables, world.pipelines(), world.pipelines())
+    assert isinstance(found.error, SchemaConflict)
+    assert "column 'more' added (integer)" in str(found.error)
+    assert {v.type: v.status for v in found.verdicts} == {"lag": "PASS", "schema": "FAIL"}
+    assert found.verdicts[-1].details["missing"] == ["more"]
+    before = world.cdc("schema", "one", "--json")
+    assert [version["state"] for version in before] == ["applied", "stopped"]
 
 
 def test_schema_is_red_when_the_destination_was_altered(empty_world: World, tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import pytest
 from cdc_platform.errors import SchemaConflict
 from cdc_platform.model.evolution import Kind, Policy
 from cdc_platform.model.policy import Shaping, described, effects, reshaped
-from cdc_platform.model.projection import ColumnRule, first_target, rules_by_id
+from cdc_platform.model.projection import ColumnRule, cdc_fields, first_target, rules_by_id
 from cdc_platform.model.schema import Column, TableName, TableSchema
-from cdc_platform.model.target import TargetSchema
+from cdc_platform.model.target import TargetField, TargetSchema
 
 ID = Column("id", pa.int64(), False, "bigint", 1)
 NAME = Column("name", pa.string(), False, "text", 2)
@@ -170,11 +170,15 @@ def test_effects_say_what_was_done_and_what_was_left() -> None:
 
 def test_a_pipeline_that_was_edited_describes_another_table() -> None:
     fields = target(shaping()).fields
+    own = cdc_fields("deltalake", "postgres")
 
     def names(how: Shaping, now: TableSchema = BEFORE) -> list[str]:
-        return [f.name for f in described(fields, BEFORE, now, how, ("id",)) if f.source_id is not None]
+        found = described(fields, [BEFORE, now], now, how, ("id",), own)
+        return [f.name for f in found if f.source_id is not None]
 
-    assert described(fields, BEFORE, BEFORE, shaping(), ("id",)) == fields
+    assert described(fields, [BEFORE], BEFORE, shaping(), ("id",), own) == fields
+    strays = (TargetField("stray", pa.int32()), TargetField("other", pa.int32(), False, 99))
+    assert described((*fields, *strays), [BEFORE], BEFORE, shaping(), ("id",), own) == fields
     assert names(shaping(rules={"name": ColumnRule(drop=True)})) == ["id", "price", "count"]
     assert names(shaping(rules={"name": ColumnRule(rename="label")})) == ["id", "label", "price", "count"]
     # What was ignored is wanted now: its old rows are not there, so the table is another one.
