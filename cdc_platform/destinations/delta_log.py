@@ -1,42 +1,36 @@
-"""The log of a Delta table, where deltalake's own writers do not reach: commits put in place by hand.
+"""The log of a Delta destination: commits that carry which version of the change log is in the table.
 
-A commit is one file of JSON actions, `_delta_log/<version>.json`. It is written beside its place and then linked to
-it: a link appears whole or not at all, and fails where the name is taken. So a version is made once, by one writer.
+How a commit gets into its place is `delta_commit.py`.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import time
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from deltalake import DeltaTable
 
+from cdc_platform.delta_commit import LOG, commit_info, now, put
 from cdc_platform.destinations.commit import Conflict
 from cdc_platform.destinations.destination import Applied
 
-LOG: Final = "_delta_log"
+__all__ = [
+    "CHECKPOINT_INTERVAL",
+    "LOG",
+    "LOG_ID",
+    "POSITION",
+    "VERSION",
+    "app_id",
+    "commit",
+    "commit_info",
+    "now",
+    "put",
+    "whole_number",
+]
+
 LOG_ID, VERSION, POSITION = "cdc.log_id", "cdc.version", "cdc.position"
 CHECKPOINT_INTERVAL: Final = "delta.checkpointInterval"
-
-
-def put(table: Path, version: int, actions: Sequence[Mapping[str, Any]]) -> None:
-    """Make `version` of the table out of these actions. Raises FileExistsError where it is made already, OSError."""
-    log = table / LOG
-    staged = log / f"_commit_{uuid.uuid4()}.json.tmp"
-    lines = "".join(f"{json.dumps(action, ensure_ascii=False)}\n" for action in actions)
-    try:
-        with staged.open("x", encoding="utf-8") as sink:
-            sink.write(lines)
-            sink.flush()
-            os.fsync(sink.fileno())
-        os.link(staged, log / f"{version:020d}.json")
-    finally:
-        staged.unlink(missing_ok=True)
 
 
 def commit(
@@ -68,24 +62,6 @@ def whole_number(properties: Mapping[str, str], name: str, default: int) -> int:
         return int(properties.get(name, default))
     except ValueError:
         return default
-
-
-def commit_info(operation: str, **parameters: Any) -> dict[str, Any]:
-    """The first action of a commit: what was done, for people and for `history`."""
-    return {
-        "commitInfo": {
-            "timestamp": now(),
-            "operation": operation,
-            "operationParameters": {},
-            "engineInfo": "cdc-platform",
-            **parameters,
-        }
-    }
-
-
-def now() -> int:
-    """Milliseconds since 1970, as the log counts."""
-    return time.time_ns() // 1_000_000
 
 
 def app_id(log_id: str) -> str:
