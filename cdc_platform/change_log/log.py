@@ -21,6 +21,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -308,6 +309,10 @@ class ChangeLog:
     def position_of(self, version: int) -> str:
         """The source position that a version reaches, as text; empty for the creation."""
         return str(self._actions(version).get("commitInfo", [{}])[0].get("cdc.position", ""))
+
+    def committed(self, version: int) -> datetime:
+        """When a version was committed, by this machine's clock."""
+        return datetime.fromtimestamp(self._actions(version)["commitInfo"][0]["timestamp"] / 1000, UTC)
 
     def shape_at(self, version: int) -> SchemaVersion:
         """The shape that holds after this commit."""

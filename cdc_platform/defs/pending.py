@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from cdc_platform.engine.capture import QUIET_BYTES
 from cdc_platform.engine.feeds import Feed, Flow
 from cdc_platform.engine.lag import oldest_unapplied
-from cdc_platform.errors import CdcError, NeedsPerson
+from cdc_platform.errors import CdcError, NeedsPerson, SchemaConflict
 from cdc_platform.model.change import Followed
 from cdc_platform.model.position import ORIGIN, Position
 from cdc_platform.model.schema import TableName
@@ -72,7 +72,8 @@ def _changed(feed: Feed, followed: Mapping[TableName, Position], seen: Position,
     tables = {table: Followed(feed.logs[table].schema(), bound) for table, bound in bounds.items()}
     for captured in feed.source.changes(tables, start, head) if start < head else ():
         for error in captured.failures.values():
-            raise error
+            # A table that is not there any more is no fault of the configuration.
+            raise error if isinstance(error, NeedsPerson) else SchemaConflict(str(error))
         for entry in captured.entries:
             return f"changes of {entry.table}"
     return None

@@ -19,13 +19,15 @@ def lag_seconds(feed: Feed, flow: Flow, head: Position) -> float:
 
 
 def oldest_unapplied(flow: Flow) -> datetime | None:
-    """Commit time of the first event in the log that the destination lacks."""
+    """Commit time of the first event in the log that the destination lacks, or when another shape was logged for it."""
     if flow.log.position() is None:
         return None
     applied = flow.destination.applied(flow.log.id())
     part = next(flow.log.read(after=applied.version if applied else 0, rows=1), None)
     if part is None:
         return None
+    if not part.files:
+        return flow.log.committed(part.version)
     first = next(part.frames(["timestamp"]))
     return _datetime(first.select(pl.col("timestamp").struct.field("source_ts").min()).item())
 

@@ -107,12 +107,30 @@ def test_lag_over_the_threshold_is_red(world: World, instance: dg.DagsterInstanc
     assert red(execute(definitions, instance, "checks")) == set()
 
 
-def test_a_source_of_another_shape_is_red(world: World, filled: dg.Definitions, instance: dg.DagsterInstance) -> None:
-    world.postgres_do("alter table notes add column extra int")
-    world.mysql_do("alter table parts add column extra int")
+def test_a_source_of_another_shape_is_red_where_it_cannot_be_followed(
+    world: World, filled: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    world.postgres_do("alter table notes alter column body type bytea using body::bytea")
+    world.mysql_do("alter table parts modify weight smallint")
     found = red(execute(filled, instance, "checks"))
     assert {"iceberg/notes_cdc:schema", "deltalake/parts_cdc:schema"} <= found
     assert not any(name.startswith(("deltalake/items_cdc", "iceberg/things_cdc")) for name in found)
+
+
+def test_a_source_of_another_shape_is_followed_and_shown(
+    world: World, filled: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    world.postgres_do("alter table notes add column extra int")
+    world.mysql_do("alter table parts rename column weight to grams", "insert into parts values (3, 30)")
+    result = execute(filled, instance, "checks")
+    assert red(result) == set()
+    for table, change in [
+        ("iceberg/notes_cdc", "column 'extra' added (integer)"),
+        ("deltalake/parts_cdc", "column 'weight' renamed to 'grams'"),
+    ]:
+        shown = verdicts(result)[f"{table}:schema"].metadata
+        assert shown["schema_version"].value == 2
+        assert change in str(shown["schema_history"].value)
 
 
 def test_before_the_first_run_all_are_red(definitions: dg.Definitions, instance: dg.DagsterInstance) -> None:

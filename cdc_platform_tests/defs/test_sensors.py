@@ -124,8 +124,9 @@ def sensor(case: Case, definitions: dg.Definitions, instance: dg.DagsterInstance
 
 
 def stop_by_shape(world: World) -> None:
-    """The change log of `items` cannot go on."""
-    world.postgres_do("alter table items add column extra int", "insert into items values (99, 'x', 1)")
+    """The destination of `items` cannot take the shape that its change log has."""
+    world.postgres_do("alter table items alter title type bytea using title::bytea")
+    world.postgres_do("insert into items values (99, 'x')")
 
 
 def stop_by_destination(world: World) -> None:
