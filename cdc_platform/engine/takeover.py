@@ -47,11 +47,13 @@ def in_order(batch: ChangeBatch, pending: Sequence[ChangeBatch], log: ChangeLog,
         logged = departures(log, keys, since).with_columns(pl.lit(-1, pl.Int64).alias(_ORDER))
         gone.append(logged.select(*key, pl.col(LSN).alias(_LAST), pl.col(_ORDER).alias("gone")))
         overtaken = (
-            late.select(_ORDER, LSN, *(_new(name) for name in key))
-            .join(pl.concat(gone), on=key, how="inner")
+            late.lazy()
+            .select(_ORDER, LSN, *(_new(name) for name in key))
+            .join(pl.concat(gone).lazy(), on=key, how="inner")
             .filter((pl.col("gone") < pl.col(_ORDER)) & (pl.col(_LAST) >= pl.col(LSN)))
             .group_by(_ORDER)
             .agg(pl.col(_LAST).max() + 1)
+            .collect()
         )
         if overtaken.is_empty():
             return batch
