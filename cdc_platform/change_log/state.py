@@ -27,7 +27,8 @@ from cdc_platform.model.projection import polars_type
 from cdc_platform.model.schema import Column, TableSchema
 
 HASHES: Final = ("\x1fhash0", "\x1fhash1")
-FILE, ROW, LSN, COUNT = "\x1ffile", "\x1frow", "lsn", "\x1fcount"
+FILE, ROW, LSN, COUNT, BEFORE = "\x1ffile", "\x1frow", "lsn", "\x1fcount", "\x1fbefore"
+PLACE: Final = (FILE, ROW, BEFORE, COUNT)
 _COLLAPSE_ROWS: Final = 500_000
 _COLUMNS: Final = ("operation", "before", "after")
 _WITH_LSN: Final = (*_COLUMNS, "metadata")
@@ -46,8 +47,9 @@ def marked(rows: pl.DataFrame, schema: TableSchema) -> pl.DataFrame:
 
 def marks(log: ChangeLog) -> pl.DataFrame:
     """One row for each key that was ever there: `key_of`, `HASHES`, where its last event is (`FILE` in
-    order of the log, `ROW`), its `LSN` as a number (Postgres; else null), and `COUNT`: how many such rows there are
-    now (0 after a DELETE; without a key perhaps more than 1).
+    order of the log, `ROW`) and whether its row is the one `BEFORE` the change, its `LSN` as a number (Postgres; else
+    null), and `COUNT`: how many such rows there are now. That is 0 after a DELETE; without a key it may be more than 1,
+    or less than 0 for rows that went in a form that they had taken on without a word in the log.
     """
     schema, postgres = log.schema(), log.origin().system == "postgres"
     kept: list[pl.DataFrame] = []
@@ -70,7 +72,7 @@ def marks(log: ChangeLog) -> pl.DataFrame:
 
 
 def rows_at(log: ChangeLog, places: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """The events at these places (`FILE`, `ROW` as in `marks`): the columns of `places`, `LSN`, and `row` (struct)."""
+    """The rows at these places (`PLACE` as in `marks`): the columns of `places`, `LSN`, and `row` (struct)."""
     schema = log.schema()
     wanted = {int(number): part for (number,), part in places.group_by(FILE)}
     for number, (file, shape) in enumerate(_files(log.slices())):
@@ -81,18 +83,20 @@ def rows_at(log: ChangeLog, places: pl.DataFrame) -> Iterator[pl.DataFrame]:
             numbered = frame.select(
                 pl.int_range(first, first + frame.height, dtype=pl.Int64, eager=True).alias(ROW),
                 pl.col("metadata").struct.field("lsn").alias(LSN),
-                _as_now(_row(), shape, schema).alias("row"),
+                "before",
+                "after",
             )
             first += frame.height
             found = wanted[number].join(numbered, on=ROW, how="inner", maintain_order="left")
             if found.height:
-                yield found
+                image = pl.when(BEFORE).then("before").otherwise("after")
+                yield found.with_columns(_as_now(image, shape, schema).alias("row")).drop("before", "after")
 
 
 def live_rows(log: ChangeLog) -> Iterator[pl.DataFrame]:
     """Every row that is there now as `row` (struct), as often as it is there."""
     there = marks(log).filter(pl.col(COUNT) > 0)
-    for found in rows_at(log, there.select(FILE, ROW, COUNT)):
+    for found in rows_at(log, there.select(PLACE)):
         yield found.select(pl.col("row").repeat_by(COUNT).explode())
 
 
@@ -107,6 +111,8 @@ def last_rows(log: ChangeLog, keys: pl.DataFrame, columns: Sequence[str]) -> pl.
     found: list[pl.DataFrame] = []
     missing = keys.select(names).unique()
     for part in log.slices(newest_first=True):
+        if missing.is_empty():
+            break
         for file in reversed(part.files):
             if missing.is_empty():
                 break
@@ -117,6 +123,31 @@ def last_rows(log: ChangeLog, keys: pl.DataFrame, columns: Sequence[str]) -> pl.
             missing = missing.join(last, on=names, how="anti")
     empty = pl.DataFrame(schema={name: keys.schema[name] for name in names})
     return pl.concat(found) if found else empty
+
+
+def departures(log: ChangeLog, keys: pl.DataFrame, since: int) -> pl.DataFrame:
+    """DELETEs of these keys (distinct) in transactions that committed at the LSN `since` or later: key, `LSN` (number).
+
+    For Postgres, whose `_at` is the commit's LSN. Looks through the log from its end, no further back than that.
+    """
+    schema = log.schema()
+    wanted = [schema.column(name) for name in schema.primary_key]
+    names = list(schema.primary_key)
+    found = [keys.clear().with_columns(pl.lit(None, pl.Int64).alias(LSN))]
+    for part in log.slices(newest_first=True):
+        if part.snapshot:
+            break
+        for file in reversed(part.files):
+            newest = 0
+            for frame in read_file(file, part.shape, columns=(*_WITH_LSN, "_at")):
+                newest = int(frame["_at"][-1])
+                gone = frame.filter((pl.col("operation") == DELETE) & (pl.col("_at") >= since))
+                lsn = lsn_numbers(gone["metadata"].struct.field("lsn")).alias(LSN)
+                those = gone.select(_cells(pl.col("before"), part.shape, wanted)).with_columns(lsn)
+                found.append(those.join(keys, on=names, how="semi"))
+            if newest < since:
+                return pl.concat(found)
+    return pl.concat(found)
 
 
 def _no_events(schema: TableSchema) -> pl.DataFrame:
@@ -184,14 +215,17 @@ def _marks(frame: pl.DataFrame, shape: SchemaVersion, schema: TableSchema, where
     place = where.of(frame)
     if schema.primary_key:
         rows = frame.select(_as_now(_row(), shape, schema).alias("row"))["row"].struct.unnest()
-        counts = frame.select(pl.when(pl.col("operation") == DELETE).then(0).otherwise(1).cast(pl.Int64).alias(COUNT))
+        gone = pl.col("operation") == DELETE
+        counts = frame.select(pl.when(gone).then(0).otherwise(1).cast(pl.Int64).alias(COUNT), gone.alias(BEFORE))
         return pl.concat([marked(rows, schema), place, counts], how="horizontal")
     parts = []
     for image, without, count in (("before", INSERT, -1), ("after", DELETE, 1)):
         concerned = frame["operation"] != without
         images = frame.filter(concerned).select(_as_now(pl.col(image), shape, schema).alias("row"))
         marks_of = marked(images["row"].struct.unnest(), schema)
-        counts = pl.DataFrame({COUNT: pl.repeat(count, marks_of.height, dtype=pl.Int64, eager=True)})
+        counts = marks_of.select(
+            pl.repeat(count, pl.len(), dtype=pl.Int64).alias(COUNT), pl.repeat(count < 0, pl.len()).alias(BEFORE)
+        )
         parts.append(pl.concat([marks_of, place.filter(concerned), counts], how="horizontal"))
     return pl.concat(parts)
 
@@ -200,12 +234,11 @@ def _collapsed(found: pl.DataFrame, schema: TableSchema) -> pl.DataFrame:
     key = key_of(schema)
     if schema.primary_key:
         return found.unique(subset=key, keep="last", maintain_order=True)
-    # Any place will do where equal rows stand: but one that has the row after its change, not before it.
-    order = (pl.col(COUNT) > 0, pl.col(FILE), pl.col(ROW))
-    last = pl.struct(FILE, ROW, LSN).sort_by(*order).last()
+    # Any place will do where equal rows stand; one where the row came is as good as the last.
+    last = pl.struct(FILE, ROW, BEFORE, LSN).sort_by(~pl.col(BEFORE), FILE, ROW).last()
     return (
         found.group_by(key, maintain_order=True)
         .agg(last.alias("place"), pl.col(COUNT).sum())
         .unnest("place")
-        .select(*key, FILE, ROW, LSN, COUNT)
+        .select(*key, FILE, ROW, LSN, COUNT, BEFORE)
     )

@@ -122,7 +122,8 @@ def _check_source(feed: Feed, subjects: list[_Subject], progress: Progress) -> N
         followed_feed = dataclasses.replace(feed, logs=followed)
         # Rows that changed unlogged are found and logged now: between this and the snapshot there is but a moment.
         capture(followed_feed, progress=progress)
-        with feed.source.snapshot([subject.flow.table for subject in ready]) as snapshot:
+        # Each once: several pipelines may be on one table.
+        with feed.source.snapshot(list(dict.fromkeys(subject.flow.table for subject in ready))) as snapshot:
             for subject in ready:
                 progress(f"check {subject.flow.pipeline.id}", 0)
                 _guarded(subject, lambda s: _read_source(feed, s, snapshot))

@@ -107,7 +107,8 @@ def _filled(
     if found is None or outside.is_empty():
         return cells.gather(places)
     numbered = found.select(*key).with_row_index(_FROM)
-    joined = outside.drop(_FROM).join(numbered, on=list(key), how="left")
+    # Lazily: Polars 2.1 finds no NaN where it joins two frames of one row each at once.
+    joined = outside.drop(_FROM).lazy().join(numbered.lazy(), on=list(key), how="left").collect()
     if joined[_FROM].has_nulls():
         lost = int(joined.filter(pl.col(_FROM).is_null())[_ORDER][0])
         raise NotUnderstood(

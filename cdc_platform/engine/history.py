@@ -36,7 +36,8 @@ def history(flow: Flow) -> list[ShapeVersion]:
     shaping = shaping_of(flow, [shape.schema for shape in shapes])
     applied = flow.destination.applied(flow.log.id())
     reached = applied.version if applied else 0
-    target = first_projection(flow, shapes[0].schema).target
+    first, *later = (shape.schema for shape in shapes)
+    target = first_projection(flow, first, later).target
     versions: list[ShapeVersion] = []
     blocked = False
     for before, shape in zip((None, *shapes), shapes, strict=False):

@@ -1,6 +1,6 @@
 """What a source's log says of one table, put into its change log: changes, other shapes, and what took rows unseen.
 
-    changes ──────────> (holes filled) ──> events, one commit for what has one shape
+    changes ──────────> (holes filled, places put in order) ──> events, one commit for what has one shape
     another shape ────> a commit that records it, at its place among the changes
     TRUNCATE ─────────> a DELETE for each row that the log says was there
     rows unlogged ────> a mark: the table is to be compared with its source (reconcile.py)
@@ -19,6 +19,7 @@ import polars as pl
 from cdc_platform.change_log.log import ChangeLog
 from cdc_platform.change_log.state import live_rows
 from cdc_platform.engine.fill import filled
+from cdc_platform.engine.takeover import in_order
 from cdc_platform.model.change import (
     DELETE,
     OPERATION,
@@ -100,6 +101,8 @@ class _Recorder:
         if batch.holes:
             self.flush(batch.start)
             batch = filled(batch, self.log)
+        if batch.schema.primary_key and self.log.origin().system == "postgres":
+            batch = in_order(batch, self._pending, self.log, self.position)
         self._pending.append(batch)
 
     def _shape(self, schema: TableSchema, place: Position) -> None:

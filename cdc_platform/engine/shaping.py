@@ -32,10 +32,13 @@ def shaping_of(flow: Flow, shapes: Sequence[TableSchema]) -> Shaping:
     )
 
 
-def key_of(flow: Flow, shape: TableSchema) -> tuple[str, ...]:
-    """The source columns that tell the flow's rows apart: those that the pipeline names, or the table's own key."""
+def key_of(flow: Flow, shape: TableSchema, shapes: Sequence[TableSchema] = ()) -> tuple[str, ...]:
+    """The source columns that tell the flow's rows apart: those that the pipeline names, or the table's own key.
+
+    A name that is none of `shape` is that of a column which one of `shapes` calls so, the latest one first.
+    """
     config = flow.pipeline.config
-    key = tuple(config.table.primary_key or shape.primary_key)
+    key = tuple(_named(name, shape, shapes) or name for name in config.table.primary_key or shape.primary_key)
     for name in key:
         if name not in shape.names:
             raise ConfigError(f"{flow.pipeline.where}: source.tables: {shape.table} has no column '{name}' for its key")
@@ -47,11 +50,23 @@ def key_of(flow: Flow, shape: TableSchema) -> tuple[str, ...]:
     return key
 
 
-def first_projection(flow: Flow, shape: TableSchema) -> Projection:
-    """How rows of `shape` become rows of a destination that is yet to be made."""
+def _named(name: str, shape: TableSchema, shapes: Sequence[TableSchema]) -> str | None:
+    """What `shape` calls the column that it, or else the latest of `shapes` that has one, calls `name`."""
+    for known in (shape, *reversed(shapes)):
+        if name in known.names:
+            number = known.column(name).source_id
+            return next((column.name for column in shape.columns if column.source_id == number), None)
+    return None
+
+
+def first_projection(flow: Flow, shape: TableSchema, later: Sequence[TableSchema] = ()) -> Projection:
+    """How rows of `shape` become rows of a destination that is yet to be made.
+
+    `later` are the shapes that the table has had since: the pipeline may speak of columns by their names there.
+    """
     shape = carried(None, shape)
-    key = key_of(flow, shape)
-    shaping = shaping_of(flow, [shape])
+    key = key_of(flow, shape, later)
+    shaping = shaping_of(flow, [shape, *later])
     config = flow.pipeline.config
     target = first_target(shape, shaping.rules, config.destination.type, config.source.type, key)
     return _projection(flow, target, shape)
@@ -73,7 +88,8 @@ def opened(flow: Flow, version: int | None) -> Projection:
     shapes = flow.log.shapes()
     fields = flow.destination.schema()
     if version is None or fields is None:
-        plan = first_projection(flow, shapes[0].schema)
+        first, *later = (version.schema for version in shapes)
+        plan = first_projection(flow, first, later)
         flow.destination.ensure(plan.target)
         return plan
     shape = flow.log.shape_at(version).schema
@@ -91,7 +107,7 @@ def described_target(flow: Flow) -> TargetSchema:
 
 def _described(flow: Flow, fields: Sequence[TargetField], shape: TableSchema) -> TargetSchema:
     shapes = [version.schema for version in flow.log.shapes()]
-    key = key_of(flow, shape)
+    key = key_of(flow, shape, shapes)
     config = flow.pipeline.config
     own = cdc_fields(config.destination.type, config.source.type)
     whole = described(fields, shapes, shape, shaping_of(flow, shapes), key, own)

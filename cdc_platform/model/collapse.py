@@ -1,8 +1,8 @@
 """From events to rows: every change as a row (history), or the last change of each key (current state).
 
-Both give frames with `operation`, `process_ts`, `lsn`, `ordinal` (among changes that share an `lsn`; 0 in a snapshot
-or comparison) and `row`, the struct that the destination stores: the row after the change, or for a DELETE the one
-before it.
+Both give frames with `operation`, `process_ts`, `lsn`, `ordinal` and `row`, the struct that the destination stores: the
+row after the change, or for a DELETE the one before it. `ordinal` is among changes that share an `lsn`: 0 in a
+snapshot, and in a comparison 0 for what goes and 1 for what comes.
 """
 
 from __future__ import annotations
@@ -14,9 +14,15 @@ import polars as pl
 from cdc_platform.model.change import DELETE, UPDATE
 from cdc_platform.model.event import COMPARED
 
-_READ_WHOLE = pl.col("_snapshot") | (pl.col("_ordinal") >= COMPARED)
-_ORDINAL = pl.when(_READ_WHOLE).then(0).otherwise("_ordinal").alias("ordinal")
 _DELETED = pl.col("operation") == DELETE
+_ORDINAL = (
+    pl.when("_snapshot")
+    .then(0)
+    .when(pl.col("_ordinal") >= COMPARED)
+    .then(pl.when(_DELETED).then(0).otherwise(1))
+    .otherwise("_ordinal")
+    .alias("ordinal")
+)
 
 
 def history(events: pl.DataFrame) -> pl.DataFrame:
