@@ -63,6 +63,10 @@ class NoServer(Catalogue):
     def __init__(self) -> None:
         super().__init__(lambda: pytest.fail("the server is asked"))
 
+    @property
+    def mariadb(self) -> bool:
+        return False
+
     def tables(self, names: Iterable[TableName]) -> Mapping[TableName, Table]:
         raise ConfigError("gone")
 

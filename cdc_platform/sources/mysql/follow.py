@@ -20,7 +20,7 @@ import numpy as np
 
 from cdc_platform.errors import CdcError, NotUnderstood
 from cdc_platform.model.change import Entry, Followed
-from cdc_platform.model.position import format_binlog
+from cdc_platform.model.position import Position, format_binlog
 from cdc_platform.model.schema import TableName
 from cdc_platform.sources.cells import Ints, Mask
 from cdc_platform.sources.mysql import binlog
@@ -32,7 +32,7 @@ from cdc_platform.sources.mysql.catalogue import Catalogue
 from cdc_platform.sources.mysql.foreign_keys import ForeignKeys
 from cdc_platform.sources.mysql.log import Stretch
 from cdc_platform.sources.mysql.partial import Known
-from cdc_platform.sources.mysql.shapes import Shape, known_types, shape_of
+from cdc_platform.sources.mysql.shapes import Declared, Shape, declared, declared_after, shape_of
 from cdc_platform.sources.mysql.statements import effects_of, folded
 from cdc_platform.sources.mysql.tablemap import read_table_map, table_name
 from cdc_platform.sources.mysql.track import Mark, Reading, Run, Track
@@ -118,6 +118,7 @@ class Follower:
     catalogue: Catalogue
     watch: Watch
     traits: ServerTraits = ServerTraits()
+    _declared: dict[TableName, Declared] = field(default_factory=dict)
     _sequence: int = -1
     _maps: dict[int, _Map] = field(default_factory=dict)
     _transaction: Transactions = field(default_factory=unknown)
@@ -136,7 +137,9 @@ class Follower:
             table: Track(one.schema, Bounds(bounds.base, max(bounds.start, one.position), bounds.until))
             for table, one in followed.items()
         }
-        return cls(tracks, bounds, catalogue, Watch(keys, folds=traits.folded, mariadb=traits.mariadb), traits)
+        watch = Watch(keys, folds=traits.folded, mariadb=traits.mariadb)
+        types = {table: declared(one.schema) for table, one in followed.items()}
+        return cls(tracks, bounds, catalogue, watch, traits, types)
 
     def take(self, stretch: Stretch) -> Taken:
         """What the next stretch says."""
@@ -168,6 +171,9 @@ class Follower:
                     failures[table] = error
         for table in failures:
             del self.tracks[table]
+        if any(effect.alteration is not None for _, effect in statements):
+            for table in self.tracks:
+                self._declared[table] = self._declared_after(table, stretch, statements, len(stretch.events))
         self._transaction = transactions.last()
         return Taken(tuple(entries), failures, stretch.upto, stop)
 
@@ -244,23 +250,28 @@ class Follower:
                 continue
             try:
                 self._check_kinds(mapped, stretch, which)
-                mapped.shape = mapped.shape or self._shape(mapped, int(which[0]), statements)
+                mapped.shape = mapped.shape or self._shape(mapped, stretch, int(which[0]), statements)
             except CdcError as error:
                 failures[mapped.table] = error
                 continue
             found.setdefault(mapped.table, []).append((which, mapped.shape))
         return {table: _joined(parts) for table, parts in found.items() if table not in failures}
 
-    def _shape(self, mapped: _Map, index: int, statements: list[Statement]) -> Shape:
+    def _shape(self, mapped: _Map, stretch: Stretch, index: int, statements: list[Statement]) -> Shape:
         """What the table's number means, from event `index` on."""
-        table = folded(mapped.table) if self.traits.folded else mapped.table
-        before = [
-            effect.alteration
-            for at, effect in statements
-            if at < index and effect.alteration is not None and effect.touches(table)
-        ]
-        known = known_types(self.tracks[mapped.table].schema, before)
+        known = self._declared_after(mapped.table, stretch, statements, index)
         return shape_of(read_table_map(mapped.body, mapped.offset), self.catalogue, known)
+
+    def _declared_after(self, table: TableName, stretch: Stretch, statements: list[Statement], upto: int) -> Declared:
+        """The columns' declared types where event number `upto` of the stretch begins."""
+        name, bounds = folded(table) if self.traits.folded else table, self.tracks[table].bounds
+        alterations = [
+            effect.alteration
+            for index, effect in statements
+            if index < upto and effect.alteration is not None and effect.touches(name)
+            and bounds.holds(Position(int(stretch.at[index])))
+        ]  # fmt: skip
+        return declared_after(self._declared[table], alterations)
 
     def _check_kinds(self, mapped: _Map, stretch: Stretch, indices: Ints) -> None:
         """NotUnderstood for row events that hold something else than rows as they are."""

@@ -24,6 +24,7 @@ set session foreign_key_checks = 0;
 delete from parents where id = 3;
 set session foreign_key_checks = 1;
 update children set name = 'new' where id = 2;
+-- capture
 set session sql_log_bin = 0;
 update children set name = 'x' where id = 1;
 set session sql_log_bin = 1;
