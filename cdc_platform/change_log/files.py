@@ -29,6 +29,7 @@ class Written:
 
 FILE_ROWS = 262_144
 FILE_BYTES = 128 << 20
+COMMIT_BYTES = 256 << 20
 _ROW_GROUP_ROWS = 131_072
 
 
@@ -55,6 +56,22 @@ def write_files(folder: Path, frames: Iterable[pl.DataFrame], schema: pa.Schema)
             (folder / name).unlink(missing_ok=True)
         raise
     return Written(written, int(memory))
+
+
+def commits(frames: Iterable[pl.DataFrame]) -> Iterator[list[pl.DataFrame]]:
+    """The same frames, as many at a time as one commit should hold for those who apply it: about `FILE_ROWS` rows, or
+    `COMMIT_BYTES` in memory."""
+    held: list[pl.DataFrame] = []
+    rows = size = 0
+    for frame in frames:
+        if held and (rows + frame.height > FILE_ROWS or size + frame.estimated_size() > COMMIT_BYTES):
+            yield held
+            held, rows, size = [], 0, 0
+        held.append(frame)
+        rows += frame.height
+        size += int(frame.estimated_size())
+    if held:
+        yield held
 
 
 def gathered(frames: Iterable[pl.DataFrame], rows: int, size: int) -> Iterator[pl.DataFrame]:

@@ -22,7 +22,7 @@ from cdc_platform.change_log.shapes import SchemaVersion
 from cdc_platform.change_log.slices import Slice, read_file
 from cdc_platform.model.change import DELETE, INSERT
 from cdc_platform.model.digest import row_hashes
-from cdc_platform.model.position import lsn_numbers
+from cdc_platform.model.position import Position, lsn_numbers
 from cdc_platform.model.projection import polars_type
 from cdc_platform.model.schema import Column, TableSchema
 
@@ -123,6 +123,17 @@ def last_rows(log: ChangeLog, keys: pl.DataFrame, columns: Sequence[str]) -> pl.
             missing = missing.join(last, on=names, how="anti")
     empty = pl.DataFrame(schema={name: keys.schema[name] for name in names})
     return pl.concat(found) if found else empty
+
+
+def events_at(log: ChangeLog, place: Position) -> int:
+    """How many events stand at this place, which is that of the log's last ones if any."""
+    count = 0
+    for part in log.slices(newest_first=True):
+        for frame in part.frames(["_at", "_ordinal"]):
+            count += frame.filter((pl.col("_at") == place.at) & (pl.col("_ordinal") == place.ordinal)).height
+            if frame.height and frame["_at"][0] < place.at:
+                return count
+    return count
 
 
 def departures(log: ChangeLog, keys: pl.DataFrame, since: int) -> pl.DataFrame:

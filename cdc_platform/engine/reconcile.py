@@ -5,7 +5,7 @@ by ALTER TYPE ... USING, a statement-based UPDATE, a partition attached. Then th
 brought together once:
 
     the log's last row of each key, at P ──> key, hashes ─┐ full join ──> INSERT, UPDATE, DELETE of what differs
-    the source's rows, a snapshot at P  ──> key, hashes ─┘                one commit at P, with the mark "compared"
+    the source's rows, a snapshot at P  ──> key, hashes ─┘        commits at P, the last with the mark "compared"
 
 The events are like any other's, so destinations follow by the usual way, and what is equal costs nothing there. An
 UPDATE's `before` holds the key alone. Memory holds keys and hashes of both sides, and what is written goes by batches;
@@ -25,6 +25,7 @@ from itertools import chain
 
 import polars as pl
 
+from cdc_platform.change_log.files import commits
 from cdc_platform.change_log.log import ChangeLog
 from cdc_platform.change_log.state import COUNT, HASHES, LSN, PLACE, key_of, marked, marks, rows_at
 from cdc_platform.engine.record import deletes, evolve
@@ -50,8 +51,11 @@ def reconcile(log: ChangeLog, table: TableName, snapshot: Snapshot, fingerprint:
         position = snapshot.position
     comparison = _Comparison(log, log.schema(), table, snapshot, text)
     changed, gone = comparison.difference()
-    frames = comparison.events(changed, gone) if changed.height or gone.height else ()
-    log.append(frames, snapshot.position, position, compared=fingerprint)
+    # In commits of bounded size: cut short, the mark is still there, and the next comparison finds the rest.
+    for frames in commits(comparison.events(changed, gone)) if changed.height or gone.height else ():
+        log.append(frames, snapshot.position, position)
+        position = snapshot.position
+    log.append([], snapshot.position, position, compared=fingerprint)
     return changed.height + gone.height
 
 
@@ -126,7 +130,7 @@ class _Comparison:
         if lacking:
             raise NotUnderstood(
                 f"{self.table}: {lacking} rows that differ from the change log were not found when they were read "
-                "again, so nothing was logged; begin its pipeline anew"
+                "again; run again, and begin its pipeline anew where that does not help"
             )
 
     def _gone(self, gone: pl.DataFrame) -> Iterator[pl.DataFrame]:

@@ -16,8 +16,9 @@ from datetime import datetime
 
 import polars as pl
 
+from cdc_platform.change_log.files import commits
 from cdc_platform.change_log.log import ChangeLog
-from cdc_platform.change_log.state import live_rows
+from cdc_platform.change_log.state import events_at, live_rows
 from cdc_platform.engine.fill import filled
 from cdc_platform.engine.takeover import in_order
 from cdc_platform.model.change import (
@@ -111,18 +112,24 @@ class _Recorder:
             self.position = place
 
     def _truncate(self, place: Place) -> None:
-        upto = Position(place.at, place.ordinal + 1)
-        self.log.append(self._deletes(place), upto, self.position)
-        self.position = upto
+        """In commits of bounded size. Until the last one the log stands at the TRUNCATE: cut short, it goes on there
+        with the rows that are left, and their numbers with those of the rows that went."""
+        here, behind = Position(place.at, place.ordinal), Position(place.at, place.ordinal + 1)
+        for frames in commits(self._deletes(place, events_at(self.log, here))):
+            self.log.append(frames, here, self.position)
+            self.position = here
+        self.log.advance(behind, here)
+        self.position = behind
 
-    def _deletes(self, place: Place) -> Iterator[pl.DataFrame]:
+    def _deletes(self, place: Place, first: int) -> Iterator[pl.DataFrame]:
+        """A DELETE for each row that is there; the first has the number `first` among those of the TRUNCATE."""
         schema, origin, version = self.log.schema(), self.log.origin(), self.log.shapes()[-1].number
-        first = 0
+        done = first
         for rows in live_rows(self.log):
             batch = ChangeBatch(schema, deletes(rows["row"], place, schema))
             yield events(batch, origin, version, self.captured, snapshot=False, first_part=first)
             first += len(batch)
-        self.changes += first
+        self.changes += first - done
 
 
 def deletes(rows: pl.Series, place: Place, schema: TableSchema) -> pl.DataFrame:

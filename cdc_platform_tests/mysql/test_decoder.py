@@ -43,6 +43,7 @@ from cdc_platform.sources.mysql.catalogue import Catalogue, Table
 from cdc_platform.sources.mysql.characters import Codepage
 from cdc_platform.sources.mysql.connection import MySQLConnection, Session
 from cdc_platform.sources.mysql.follow import Follower, ServerTraits
+from cdc_platform.sources.mysql.foreign_keys import ForeignKeys, Origins
 from cdc_platform.sources.mysql.log import read_log
 from cdc_platform.sources.mysql.packets import COM_QUERY, PacketReader, Packets
 from cdc_platform.sources.mysql.rows import RowEvents, find_images
@@ -62,6 +63,10 @@ class NoServer(Catalogue):
     def __init__(self) -> None:
         super().__init__(lambda: pytest.fail("the server is asked"))
 
+    @property
+    def mariadb(self) -> bool:
+        return False
+
     def tables(self, names: Iterable[TableName]) -> Mapping[TableName, Table]:
         raise ConfigError("gone")
 
@@ -73,6 +78,16 @@ class NoServer(Catalogue):
 
     def codepage(self, charset: str) -> Codepage | None:
         return Codepage(charset, "single", np.arange(256, dtype=np.uint32)) if charset == "latin1" else None
+
+
+class NoKeys(ForeignKeys):
+    """No table has a foreign key."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: pytest.fail("the server is asked"))
+
+    def origins(self, table: TableName) -> Origins:
+        return Origins()
 
 
 def recorded(name: str) -> list[bytes]:
@@ -106,7 +121,7 @@ def served(payloads: Iterable[bytes]) -> Session:
 
 def follow(payloads: Iterable[bytes], start: int, tables: set[TableName], size: int = 1 << 20) -> list[Captured]:
     followed = {table: Followed(TableSchema(table, (), ()), ORIGIN) for table in tables}
-    follower = Follower.of(followed, Bounds("binlog", ORIGIN, EVER), NoServer(), ServerTraits())
+    follower = Follower.of(followed, Bounds("binlog", ORIGIN, EVER), NoServer(), NoKeys(), ServerTraits())
     captured = []
     for stretch in read_log(served(payloads), 1, "binlog", start, size):
         one = follower.take(stretch)

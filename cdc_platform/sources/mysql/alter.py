@@ -31,7 +31,8 @@ class Alteration:
 
     `retyped` maps old names of columns with a new definition to its type, as `Column.source_type` writes it (None for
     one that is not understood). `defaults` is true where the default of a column changes, which changes no row.
-    `others` are further tables whose rows the statement changed, `moved` is true for a table under another name.
+    `others` are further tables whose rows the statement changed, `moved` is true for a table under another name,
+    `unbinds` where a foreign key goes, or a constraint that may be one. `added` has the types of columns that come.
     """
 
     renamed: dict[str, str] = field(default_factory=dict)
@@ -42,6 +43,8 @@ class Alteration:
     strict: bool = False
     others: set[TableName] = field(default_factory=set)
     moved: bool = False
+    unbinds: bool = False
+    added: dict[str, str | None] = field(default_factory=dict)
 
     def doubt(self, what: str) -> None:
         self.doubts.append(f"ALTER TABLE ... {what}")
@@ -142,14 +145,16 @@ def _add(spec: Words, found: Alteration) -> None:
 def _added_column(spec: Words, found: Alteration) -> None:
     if spec.peek() in (*_KEYS, "PRIMARY"):  # keys may stand among the columns in parentheses
         return
-    spec.text()
+    name = spec.text()
     definition = read_definition(spec)
+    found.added[name] = definition.kind
     if definition.kind is None or not definition.plain or definition.not_null or definition.default:
         found.doubt("ADD COLUMN with a value in the rows that are there")
 
 
 def _drop(spec: Words, found: Alteration) -> None:
     spec.skip("DROP")
+    found.unbinds = found.unbinds or spec.peek() in ("FOREIGN", "CONSTRAINT")
     if spec.peek() in _KEYS or spec.peek() == "PRIMARY":
         return _rest(spec, found)
     if spec.peek() in ("PARTITION", "SYSTEM", "PERIOD"):

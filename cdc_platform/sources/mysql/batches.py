@@ -11,7 +11,7 @@ import polars as pl
 from cdc_platform.errors import InvalidRow, NotUnderstood
 from cdc_platform.model.change import DELETE, INSERT, OPERATION, TIMESTAMP_UTC, UPDATE, ChangeBatch
 from cdc_platform.model.position import Position, binlog_text, format_binlog
-from cdc_platform.model.schema import TableSchema
+from cdc_platform.model.schema import TableName, TableSchema
 from cdc_platform.sources.cells import BadCell, Bytes, Ints, Mask, polars_type
 from cdc_platform.sources.mysql.binlog import records
 from cdc_platform.sources.mysql.partial import DELETES, INSERTS, UPDATES, Kept, Known, Sides, completed, kept_groups
@@ -103,7 +103,7 @@ def batch_of(
     Raises NotUnderstood for images that lack what nobody can fill in, InvalidRow for a value that its column's type
     cannot hold.
     """
-    firsts, first, second = _images_begin(rows, len(shape.physical), schema)
+    firsts, first, second = images_begin(rows, len(shape.physical), schema.table)
     if first is None or second is None:
         images = find_images(RowEvents(rows.buffer, firsts, rows.stops, rows.offsets), shape.physical)
         changes, starts = _changes(rows, images.starts, images.counts, bounds)
@@ -131,7 +131,7 @@ def _frame(
     )
 
 
-def _images_begin(rows: TableRows, columns: int, schema: TableSchema) -> tuple[Ints, Bytes | None, Bytes | None]:
+def images_begin(rows: TableRows, columns: int, table: TableName) -> tuple[Ints, Bytes | None, Bytes | None]:
     """Where the images begin: after the column count and one bit a column, twice for updates.
 
     The bit fields come with it, (events, bytes) each, unless all bits of all of them are set.
@@ -142,7 +142,7 @@ def _images_begin(rows: TableRows, columns: int, schema: TableSchema) -> tuple[I
     if count_bytes == 3:
         counts = rows.buffer[rows.bodies + 1] | rows.buffer[rows.bodies + 2].astype(np.int64) << 8
     if (counts != columns).any():
-        raise NotUnderstood(f"{schema.table}: a row event has another number of columns than its table map")
+        raise NotUnderstood(f"{table}: a row event has another number of columns than its table map")
     bitmaps = rows.bodies + count_bytes
     full = np.packbits(np.ones(columns, np.uint8), bitorder="little")
     is_update = rows.operations == UPDATES

@@ -20,17 +20,19 @@ import numpy as np
 
 from cdc_platform.errors import CdcError, NotUnderstood
 from cdc_platform.model.change import Entry, Followed
-from cdc_platform.model.position import format_binlog
+from cdc_platform.model.position import Position, format_binlog
 from cdc_platform.model.schema import TableName
 from cdc_platform.sources.cells import Ints, Mask
 from cdc_platform.sources.mysql import binlog
 from cdc_platform.sources.mysql.annotated import plain_updates
 from cdc_platform.sources.mysql.batches import Bounds, TableRows
 from cdc_platform.sources.mysql.binlog import HEADER, BadEvent, Events, little, records
+from cdc_platform.sources.mysql.cascades import PassedOn, Watch
 from cdc_platform.sources.mysql.catalogue import Catalogue
+from cdc_platform.sources.mysql.foreign_keys import ForeignKeys
 from cdc_platform.sources.mysql.log import Stretch
 from cdc_platform.sources.mysql.partial import Known
-from cdc_platform.sources.mysql.shapes import Shape, shape_of
+from cdc_platform.sources.mysql.shapes import Declared, Shape, declared, declared_after, shape_of
 from cdc_platform.sources.mysql.statements import effects_of, folded
 from cdc_platform.sources.mysql.tablemap import read_table_map, table_name
 from cdc_platform.sources.mysql.track import Mark, Reading, Run, Track
@@ -114,7 +116,9 @@ class Follower:
     tracks: dict[TableName, Track]
     bounds: Bounds
     catalogue: Catalogue
+    watch: Watch
     traits: ServerTraits = ServerTraits()
+    _declared: dict[TableName, Declared] = field(default_factory=dict)
     _sequence: int = -1
     _maps: dict[int, _Map] = field(default_factory=dict)
     _transaction: Transactions = field(default_factory=unknown)
@@ -122,28 +126,40 @@ class Follower:
 
     @classmethod
     def of(
-        cls, followed: Mapping[TableName, Followed], bounds: Bounds, catalogue: Catalogue, traits: ServerTraits
+        cls,
+        followed: Mapping[TableName, Followed],
+        bounds: Bounds,
+        catalogue: Catalogue,
+        keys: ForeignKeys,
+        traits: ServerTraits,
     ) -> Follower:
         tracks = {
             table: Track(one.schema, Bounds(bounds.base, max(bounds.start, one.position), bounds.until))
             for table, one in followed.items()
         }
-        return cls(tracks, bounds, catalogue, traits)
+        watch = Watch(keys, folds=traits.folded, mariadb=traits.mariadb)
+        types = {table: declared(one.schema) for table, one in followed.items()}
+        return cls(tracks, bounds, catalogue, watch, traits, types)
 
     def take(self, stretch: Stretch) -> Taken:
         """What the next stretch says."""
         stretch, stop = self._understood(stretch)
         transactions = read_transactions(stretch.events, stretch.at, self.bounds.base, self._transaction)
-        files = self._files(stretch)
         statements = read_statements(stretch, transactions, self.traits)
+        failures: dict[TableName, CdcError] = {}
+        failures.update(self.watch.read(stretch.events, self.tracks))
+        files = self._files(stretch)
 
         def touched(rows: Ints) -> frozenset[TableName]:
-            return frozenset(mapped.table for _, mapped, _ in self._mapped_rows(stretch.events, files, rows))
+            followed = {mapped.table for _, mapped, _ in self._mapped_rows(stretch.events, files, rows)}
+            return frozenset(followed & self.tracks.keys()).union(self._passed_on(stretch, files, rows, transactions))
 
         skipped, unsure = self._two_phase.read(stretch.events, statements, transactions, touched)
         wanted = self.bounds.events(stretch.at) & ~skipped
-        failures: dict[TableName, CdcError] = {}
-        runs = self._runs(stretch, files, wanted, failures)
+        runs = self._runs(stretch, files, wanted, statements, failures)
+        rows = stretch.events.of(*binlog.ROWS, *_ROWS_NOT_UNDERSTOOD)
+        passed = self._passed_on(stretch, files, rows[wanted[rows]], transactions)
+        unsure += [(one.index, one.what, frozenset([table])) for table, one in passed.items()]
         marks = self._marks(statements, unsure)
         entries: list[Entry] = []
         for table in [table for table in self.tracks if table in runs or table in marks]:
@@ -155,6 +171,9 @@ class Follower:
                     failures[table] = error
         for table in failures:
             del self.tracks[table]
+        if any(effect.alteration is not None for _, effect in statements):
+            for table in self.tracks:
+                self._declared[table] = self._declared_after(table, stretch, statements, len(stretch.events))
         self._transaction = transactions.last()
         return Taken(tuple(entries), failures, stretch.upto, stop)
 
@@ -196,11 +215,12 @@ class Follower:
             known = self._maps.get(number)
             if known is None:
                 known = self._maps[number] = _Map(body, offset, table_name(body, offset))
-            if known.table in self.tracks and not _all_equal(events, which, known.body):
+            if (known.table in self.tracks or self.watch.of(known.table)) and not _all_equal(events, which, known.body):
                 raise BadEvent(offset, f"table number {number} means two things in one file")
 
     def _mapped_rows(self, events: Events, files: list[_File], rows: Ints) -> Iterator[tuple[_File, _Map, Ints]]:
-        """These row events of followed tables, by the meaning of their table's number."""
+        """These row events of followed tables, and of those that foreign keys watch, by the meaning of their table's
+        number."""
         for file in files:
             first, last = np.searchsorted(rows, (file.first, file.last))
             for number, which in _by_number(events, rows[first:last]):
@@ -208,27 +228,50 @@ class Follower:
                 if mapped is None and number != _DUMMY_TABLE:
                     offset = int(events.begins[which[0]])
                     raise BadEvent(offset, f"no table map gives table number {number} a meaning")
-                if mapped is not None and mapped.table in self.tracks:
+                if mapped is not None and (mapped.table in self.tracks or self.watch.of(mapped.table)):
                     yield file, mapped, which
 
     def _runs(
-        self, stretch: Stretch, files: list[_File], wanted: Mask, failures: dict[TableName, CdcError]
+        self,
+        stretch: Stretch,
+        files: list[_File],
+        wanted: Mask,
+        statements: list[Statement],
+        failures: dict[TableName, CdcError],
     ) -> dict[TableName, list[Run]]:
         """The wanted row events of each followed table from its own position on, by shape."""
         found: dict[TableName, list[Run]] = {}
         rows = stretch.events.of(*binlog.ROWS, *_ROWS_NOT_UNDERSTOOD)
         for _, mapped, indices in self._mapped_rows(stretch.events, files, rows[wanted[rows]]):
+            if mapped.table not in self.tracks:
+                continue
             which = indices[np.searchsorted(stretch.at[indices], self.tracks[mapped.table].bounds.start.at) :]
             if not len(which) or mapped.table in failures:
                 continue
             try:
                 self._check_kinds(mapped, stretch, which)
-                mapped.shape = mapped.shape or shape_of(read_table_map(mapped.body, mapped.offset), self.catalogue)
+                mapped.shape = mapped.shape or self._shape(mapped, stretch, int(which[0]), statements)
             except CdcError as error:
                 failures[mapped.table] = error
                 continue
             found.setdefault(mapped.table, []).append((which, mapped.shape))
         return {table: _joined(parts) for table, parts in found.items() if table not in failures}
+
+    def _shape(self, mapped: _Map, stretch: Stretch, index: int, statements: list[Statement]) -> Shape:
+        """What the table's number means, from event `index` on."""
+        known = self._declared_after(mapped.table, stretch, statements, index)
+        return shape_of(read_table_map(mapped.body, mapped.offset), self.catalogue, known)
+
+    def _declared_after(self, table: TableName, stretch: Stretch, statements: list[Statement], upto: int) -> Declared:
+        """The columns' declared types where event number `upto` of the stretch begins."""
+        name, bounds = folded(table) if self.traits.folded else table, self.tracks[table].bounds
+        alterations = [
+            effect.alteration
+            for index, effect in statements
+            if index < upto and effect.alteration is not None and effect.touches(name)
+            and bounds.holds(Position(int(stretch.at[index])))
+        ]  # fmt: skip
+        return declared_after(self._declared[table], alterations)
 
     def _check_kinds(self, mapped: _Map, stretch: Stretch, indices: Ints) -> None:
         """NotUnderstood for row events that hold something else than rows as they are."""
@@ -240,6 +283,24 @@ class Follower:
                 f"{mapped.table}: the binlog at {place} holds {_ROWS_NOT_UNDERSTOOD[int(kinds[strange[0]])]}"
                 " and begin its pipeline anew"
             )
+
+    def _passed_on(
+        self, stretch: Stretch, files: list[_File], rows: Ints, transactions: Transactions
+    ) -> dict[TableName, PassedOn]:
+        """The last of these row events that changes rows of each followed table by a foreign key."""
+        if not self.watch.any or not len(rows):
+            return {}
+        found = self.watch.passed_on(
+            stretch.events,
+            (
+                (one.table, one.body, one.offset, which)
+                for _, one, which in self._mapped_rows(stretch.events, files, rows)
+            ),
+            lambda indices: _table_rows(stretch, indices, transactions),
+        )
+        return {table: one for table, one in found.items() if table in self.tracks}
+
+    # --- one table --------------------------------------------------------------------------------------------
 
     def _reading(self, table: TableName, stretch: Stretch, transactions: Transactions) -> Reading:
         return Reading(
@@ -264,6 +325,8 @@ class Follower:
                     if effect.kind == "altered":
                         self.catalogue.forget([table])
                     found.setdefault(table, []).append(Mark(index, effect.kind, effect.what, effect.alteration))
+            for table, what in self.watch.unsure(effect, self.tracks).items():
+                found.setdefault(table, []).append(Mark(index, "unlogged", what))
         for index, what, tables in unsure:
             for table in self.tracks if tables is None else tables & self.tracks.keys():
                 found.setdefault(table, []).append(Mark(index, "unlogged", what))

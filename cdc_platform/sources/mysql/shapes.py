@@ -8,11 +8,13 @@ only if it agrees with the map in number and type of the columns. Layer: sources
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cdc_platform.errors import ConfigError, NotUnderstood, SchemaConflict
-from cdc_platform.model.schema import Column, TableSchema
+from cdc_platform.model.schema import Column, TableName, TableSchema
 from cdc_platform.sources.cells import BadCell
+from cdc_platform.sources.mysql.alter import Alteration
 from cdc_platform.sources.mysql.catalogue import Catalogue, Table
 from cdc_platform.sources.mysql.characters import UTF8, Codepage, decoded
 from cdc_platform.sources.mysql.tablemap import TableMap
@@ -40,8 +42,29 @@ class Shape:
     codepages: tuple[Codepage | None, ...]
 
 
-def shape_of(table_map: TableMap, catalogue: Catalogue) -> Shape:
-    """The shape that rows under this map have.
+Declared = Mapping[str, str | None]
+"""Columns' types as they were declared (`Column.source_type`), by lower-case name; None for what is not understood."""
+
+
+def declared(schema: TableSchema) -> Declared:
+    """What a shape tells."""
+    return {column.name.lower(): column.source_type for column in schema.columns}
+
+
+def declared_after(known: Declared, alterations: Sequence[Alteration]) -> Declared:
+    """What is known after these statements."""
+    for alteration in alterations:
+        gone = {name.lower() for name in alteration.dropped}
+        names = {old.lower(): new.lower() for old, new in alteration.renamed.items()}
+        types = {**known, **{old.lower(): kind for old, kind in alteration.retyped.items()}}
+        known = {names.get(name, name): kind for name, kind in types.items() if name not in gone}
+        known = {**known, **{name.lower(): kind for name, kind in alteration.added.items()}}
+    return known
+
+
+def shape_of(table_map: TableMap, catalogue: Catalogue, known: Declared) -> Shape:
+    """The shape that rows under this map have. `known` is of when the map was written: it tells what maps leave out,
+    and before the present table does.
 
     NotUnderstood for a column type or character set that cannot be decoded, SchemaConflict when neither the map nor
     the table as it is now tells what the columns are.
@@ -58,7 +81,7 @@ def shape_of(table_map: TableMap, catalogue: Catalogue) -> Shape:
             catalogue.forget([table_map.table])
         present = _present(table_map, catalogue)
         table = present if present and len(present.types) == len(table_map.physical) else None
-        types = _types(table_map, table, present, catalogue)
+        types = _types(table_map, table, present, catalogue, known)
         if table is not None and _agree(types, table.types) and table_map.names in (None, table.schema.names):
             assert types is not None
             return _shape(table_map, types, table.schema, catalogue)
@@ -98,7 +121,11 @@ def _present(table_map: TableMap, catalogue: Catalogue) -> Table | None:
 
 
 def _types(
-    table_map: TableMap, table: Table | None, present: Table | None, catalogue: Catalogue
+    table_map: TableMap,
+    table: Table | None,
+    present: Table | None,
+    catalogue: Catalogue,
+    known: Declared,
 ) -> tuple[MySQLType, ...] | None:
     """The columns' types, or None if the map alone does not tell and there is no table to ask.
 
@@ -110,7 +137,8 @@ def _types(
     if table is None and (table_map.unsigned is None or collations is None or table_map.labels is None):
         return None
     names = table_map.names or (table.schema.names if table else ())
-    by_name = dict(zip(present.schema.names, present.types, strict=True)) if present else {}
+    told = {name: kind for name, kind in known.items() if kind is not None}
+    by_name = {**(declared(present.schema) if present else {}), **told}
     as_text = catalogue.taken_as_text(table_map.table)
     types = []
     for place, physical in enumerate(table_map.physical):
@@ -123,15 +151,22 @@ def _types(
             character_bytes=catalogue.character_bytes(charset),
             labels=_labels(table_map, place, now, charset, catalogue),
         )
-        types.append(replace(_as_now(kind, by_name.get(names[place])), text=names[place] in as_text))
+        name = names[place]
+        if kind.base == "binary" and kind.length in ADDRESSES.values():
+            kind = _as_declared(kind, by_name, table_map.table, name, catalogue)
+        types.append(replace(kind, text=name in as_text))
     return tuple(types)
 
 
-def _as_now(kind: MySQLType, now: MySQLType | None) -> MySQLType:
-    """What the log calls BINARY of so many bytes may be a type that only the information schema tells."""
-    if now is not None and kind.base == "binary" and ADDRESSES.get(now.base) == kind.length:
-        return MySQLType(now.base)
-    return kind
+def _as_declared(kind: MySQLType, known: Declared, table: TableName, column: str, catalogue: Catalogue) -> MySQLType:
+    """What the log calls BINARY of so many bytes may be a type that only the column's declaration tells."""
+    if column.lower() not in known and catalogue.mariadb:
+        raise NotUnderstood(
+            f"{table}, column {column}, which is gone by now: the binlog does not tell whether it held bytes, uuids or"
+            " addresses; begin its pipeline anew"
+        )
+    told = known.get(column.lower())
+    return MySQLType(told) if told is not None and ADDRESSES.get(told) == kind.length else kind
 
 
 def _charset(collations: tuple[int, ...] | None, place: int, now: MySQLType | None, catalogue: Catalogue) -> str:

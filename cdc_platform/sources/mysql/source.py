@@ -9,8 +9,9 @@ binlog ended when it began. `changes` delivers exactly what begins in [start, un
 The server keeps its binlog as long as it is told to (`binlog_expire_logs_seconds`), whoever reads it: acknowledging
 does nothing, and a reader that comes too late meets a Gap.
 
-What no reader of the binlog can know, because it is not in there: changes of sessions with sql_log_bin=0, and rows
-that a foreign key's ON DELETE or ON UPDATE action changes (MariaDB, and MySQL before 9.6). Layer: sources.
+Rows that a foreign key's ON DELETE or ON UPDATE action changes are not in the binlog (MariaDB, and MySQL before 9.6):
+where such an action happened is told from the parent's row events, see cascades.py. What no reader of the binlog can
+know are changes of sessions with sql_log_bin=0. Layer: sources.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from cdc_platform.sources.mysql.batches import Bounds
 from cdc_platform.sources.mysql.catalogue import Catalogue
 from cdc_platform.sources.mysql.connection import MySQLConnection, Session, connect, session
 from cdc_platform.sources.mysql.follow import Follower, ServerTraits, alter_one_of
+from cdc_platform.sources.mysql.foreign_keys import ForeignKeys
 from cdc_platform.sources.mysql.log import FILE_START, Stretch, begins_inside, prepare_dump, read_log
 from cdc_platform.sources.mysql.preflight import FULL
 from cdc_platform.sources.mysql.server import Head, Server, check_kept, describe, read_head, read_identity
@@ -68,6 +70,7 @@ class MySQLSource:
         self._base: str | None = None
         self._as_text = as_text
         self._catalogue = Catalogue(self._opened, as_text)
+        self._keys = ForeignKeys(self._opened)
 
     def schemas(self, tables: Sequence[TableName]) -> Mapping[TableName, TableSchema]:
         """Current shape of each table; a missing one is a ConfigError that names near ones."""
@@ -93,6 +96,9 @@ class MySQLSource:
         preflight.check_tables(opened, self._catalogue, found)
         preflight.check_images(opened, self._described(), self._catalogue, found)
         preflight.check_snapshot_privilege(opened, self._described())
+        self._keys.forget()
+        for table in tables:
+            self._keys.origins(table)  # that all keys on the way can be seen
         with closing(self._stretches(head.base, head.at)) as stretches:
             next(stretches, None)  # that the user may replicate is seen by trying
 
@@ -130,7 +136,8 @@ class MySQLSource:
         base = self._base_name()
         self._catalogue.forget(followed)
         traits = self._traits()
-        follower = Follower.of(followed, Bounds(base, start, until), self._catalogue, traits)
+        self._keys.begin(start)
+        follower = Follower.of(followed, Bounds(base, start, until), self._catalogue, self._keys, traits)
         deadline = time.monotonic() + _CATCH_UP_SECONDS
         reached = start
         while reached < until:
@@ -140,6 +147,7 @@ class MySQLSource:
                     taken, last = follower.take(stretch), reached
                     # With no table left to follow, what else is in the log does not matter.
                     reached = max(reached, min(Position(taken.upto), until)) if follower.tracks else until
+                    self._keys.reached(reached)
                     stopped = taken.stop is not None and reached > last
                     if taken.entries or taken.failures or stopped or reached == until:
                         yield Captured(taken.entries, reached, taken.failures)

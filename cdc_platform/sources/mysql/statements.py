@@ -15,7 +15,7 @@ from typing import Literal
 
 from cdc_platform.model.schema import TableName
 from cdc_platform.sources.mysql.alter import Alteration, read_alter
-from cdc_platform.sources.mysql.binlog import Query
+from cdc_platform.sources.mysql.binlog import QUERY, Events, Query, begins_transaction
 from cdc_platform.sources.mysql.words import Words, tokens
 
 Kind = Literal[
@@ -65,6 +65,16 @@ def effects_of(query: Query) -> tuple[Effect, ...]:
     # The names may be others than they seem.
     doubt = Effect("unlogged", "a statement that is not in UTF-8", databases=frozenset([query.database]))
     return (*effects, doubt)
+
+
+_DEFINING = re.compile(rb"\b(?:ALTER|CREATE|DROP|RENAME)\b", re.IGNORECASE)
+
+
+def defines(events: Events) -> bool:
+    """Whether a statement among these events may define a table or its keys anew."""
+    queries = events.of(QUERY)
+    queries = queries[~begins_transaction(events, queries)]
+    return any(_DEFINING.search(events.body(index)) for index in queries.tolist())
 
 
 def _written(words: Words, _query: Query) -> tuple[Effect, ...]:

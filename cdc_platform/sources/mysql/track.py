@@ -85,7 +85,10 @@ class Track:
         return _without_repeats(found)
 
     def _counts(self, reading: Reading, mark: Mark) -> bool:
-        return self.bounds.holds(Position(int(reading.stretch.at[mark.index])))
+        position = Position(int(reading.stretch.at[mark.index]))
+        if mark.kind == "unlogged" and position.at == self.bounds.start.at:
+            position = max(position, self.bounds.start)  # rows of the event may be behind the bound
+        return self.bounds.holds(position)
 
     def _changes(self, reading: Reading, indices: Ints, shape: Shape) -> list[Entry]:
         schema = carried(self.schema, shape.schema)
@@ -122,7 +125,7 @@ class Track:
         if mark.kind == "truncated":
             return [Truncated(self.table, place)]
         if mark.alteration is None:
-            return [Unlogged(self.table, place, mark.what)]
+            return [Unlogged(self.table, self._begin(place), mark.what)]
         schema, doubts = applied(mark.alteration, self.schema)
         if mark.alteration.defaults and (reading.partial or self.defaulted) and not doubts:
             doubts = ("another default of a column that row images may lack",)

@@ -14,3 +14,7 @@ delete from parents where id = 1;
 -- expect rows children
 --   id | parent
 --   2  | 20
+update children set parent = null;
+-- run
+-- expect events children
+--   UPDATE  {"id": 2, "parent": 20}  {"id": 2, "parent": null}

@@ -11,3 +11,10 @@ insert into c values (1, 1), (2, 2);
 -- run
 delete from a where id = 1;
 -- run
+-- expect rows b
+--   id | a
+--   2  | 2
+-- expect rows c
+--   id | b
+--   1  | null
+--   2  | 2
