@@ -13,7 +13,7 @@ from cdc_platform.engine.capture import capture
 from cdc_platform.engine.feeds import open_feed
 from cdc_platform.engine.run import PipelineRun
 from cdc_platform_tests.scenarios import equality
-from cdc_platform_tests.scenarios.equality import Event
+from cdc_platform_tests.scenarios.equality import Event, Sources
 from cdc_platform_tests.scenarios.lake import ORDER, LakeRows
 from cdc_platform_tests.scenarios.origin import Origin
 from cdc_platform_tests.scenarios.pipelines import Pipelines, Target
@@ -73,7 +73,7 @@ class Player:
         pipelines = self.pipelines
         pipelines.write()
         before = {target.pipeline: target.lake.read() for target in self._named(step.nothing_written)}
-        results = {result.pipeline: result for result in pipelines.world.run_all()}
+        results = pipelines.run()
         while self._timers:
             self._timers.pop().join()
         stopped = {target.pipeline for stop in step.stops for target in self._stopped(stop, results)}
@@ -84,10 +84,11 @@ class Player:
         lake = {target.pipeline: target.lake.read() for target in pipelines.targets}
         for name, old in before.items():
             assert lake[name].everything() == old.everything(), f"{name} was written to"
+        sources = Sources(self.origin)
         for target in going:
             columns_said = any(target.is_meant(words) for words, _ in step.columns)
             whole = not (columns_said or pipelines.ignores_changes)
-            equality.assert_equal(pipelines, target, lake[target.pipeline], whole=whole)
+            equality.assert_equal(pipelines, target, lake[target.pipeline], sources, whole=whole)
         self._check_events(step, going, lake)
         self._check_shapes(step, lake)
 

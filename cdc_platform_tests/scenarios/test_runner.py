@@ -66,11 +66,11 @@ def test_the_smallest_difference_is_seen_in_each_destination(stage: Stage, chang
     targets = [target for target in player.pipelines.targets if target.table == "people"]
     assert len(targets) == 4
     for target in targets:
-        equality.assert_equal(player.pipelines, target, target.lake.read())
+        equality.assert_equal(player.pipelines, target, target.lake.read(), equality.Sources(stage.origin))
     stage.origin.run("a", change)
     for target in targets:
         with pytest.raises(AssertionError, match="rows lack"):
-            equality.assert_equal(player.pipelines, target, target.lake.read())
+            equality.assert_equal(player.pipelines, target, target.lake.read(), equality.Sources(stage.origin))
 
 
 @pytest.mark.parametrize(
