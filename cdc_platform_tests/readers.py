@@ -20,6 +20,21 @@ def duckdb_iceberg(metadata_location: str, query: str = "select * from it") -> p
     return _query(("avro", "iceberg"), f"iceberg_scan('{_text(metadata_location)}')", query)
 
 
+def delta_in_memory(path: str | Path) -> duckdb.DuckDBPyConnection:
+    """The same table read once: a connection that has it as `it`, for many questions."""
+    return _in_memory(("delta",), f"delta_scan('{_text(str(path))}')")
+
+
+def iceberg_in_memory(metadata_location: str) -> duckdb.DuckDBPyConnection:
+    return _in_memory(("avro", "iceberg"), f"iceberg_scan('{_text(metadata_location)}')")
+
+
+def _in_memory(extensions: tuple[str, ...], scan: str) -> duckdb.DuckDBPyConnection:
+    cursor = _connection(extensions).cursor()
+    cursor.execute("set timezone = 'UTC'")
+    return cursor.execute(f"create temporary table it as from {scan}")
+
+
 def _query(extensions: tuple[str, ...], scan: str, query: str) -> pl.DataFrame:
     with _connection(extensions).cursor() as cursor:
         cursor.execute("set timezone = 'UTC'")

@@ -79,12 +79,14 @@ class World:
         return results
 
     def run_all(self, *names: str) -> list[PipelineRun]:
-        return run(self.settings, self.variables, self.pipelines(), self.pipelines(*names))
+        everything = self.pipelines()
+        return run(self.settings, self.variables, everything, select(everything, names))
 
     def check(self, *names: str) -> list[Verdict]:
         """`cdc check` in this process; raises the first pipeline's error."""
         verdicts: list[Verdict] = []
-        for checked in check(self.settings, self.variables, self.pipelines(), self.pipelines(*names)):
+        everything = self.pipelines()
+        for checked in check(self.settings, self.variables, everything, select(everything, names)):
             if checked.error:
                 raise checked.error
             verdicts += checked.verdicts

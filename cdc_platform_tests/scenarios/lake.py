@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import duckdb
 from pyiceberg.exceptions import NoSuchTableError
 
 from cdc_platform_tests import readers
@@ -16,62 +17,69 @@ ORDER = {"postgres": ("_cdc_source_lsn",), "mysql": ("_cdc_binlog_file", "_cdc_b
 
 @dataclass(frozen=True, slots=True)
 class LakeTable:
-    """The destination of one pipeline. `format` is delta or iceberg, `name` its last part; one that is not there has
-    no columns and no rows."""
+    """Where the destination of one pipeline is. `format` is delta or iceberg, `name` its last part."""
 
     world: World
     format: str
     name: str
 
-    def query(self, query: str) -> list[Row]:
+    def read(self) -> LakeRows:
+        """What the table holds now, read once whatever is asked of it afterwards."""
         if self.format == "delta":
-            return readers.duckdb_delta(self._folder, query).rows()
-        return readers.duckdb_iceberg(self.world.iceberg_table(self.name).metadata_location, query).rows()
+            folder = self.world.home / "lake" / "deltalake" / self.name
+            table = readers.delta_in_memory(folder) if (folder / "_delta_log").exists() else None
+        else:
+            location = self._metadata_location()
+            table = readers.iceberg_in_memory(location) if location else None
+        if table is None:
+            return LakeRows(self.name, None, {})
+        described = table.execute("select column_name, column_type from (describe from it)").fetchall()
+        return LakeRows(self.name, table, {str(name): str(kind) for name, kind in described})
 
-    @property
-    def _folder(self) -> str:
-        return str(self.world.home / "lake" / "deltalake" / self.name)
-
-    def exists(self) -> bool:
-        if self.format == "delta":
-            return (self.world.home / "lake" / "deltalake" / self.name / "_delta_log").exists()
+    def _metadata_location(self) -> str | None:
         if not (self.world.home / "lake" / "iceberg" / "catalog.db").exists():
-            return False
+            return None
         try:
-            self.world.iceberg_table(self.name)
+            return self.world.iceberg_table(self.name).metadata_location
         except NoSuchTableError:
-            return False
-        return True
+            return None
 
-    def types(self) -> dict[str, str]:
-        """DuckDB's type of each column."""
-        described = self.query("select column_name, column_type from (describe from it)")
-        return {str(name): str(kind) for name, kind in described}
 
-    def current(self, columns: Sequence[str], types: Mapping[str, str]) -> list[Row]:
+@dataclass(frozen=True, slots=True)
+class LakeRows:
+    """A destination table as it was when it was read; one that is not there has no columns and no rows.
+
+    `types` has DuckDB's type of each column.
+    """
+
+    name: str
+    table: duckdb.DuckDBPyConnection | None
+    types: Mapping[str, str]
+
+    def current(self, columns: Sequence[str]) -> list[Row]:
         """The rows of a current state."""
-        return self.query(f"select {_texts(columns, types)} from it")
+        return self._query(f"select {self._texts(columns)} from it")
 
-    def latest(
-        self, columns: Sequence[str], types: Mapping[str, str], key: Sequence[str], order: Sequence[str]
-    ) -> list[Row]:
+    def latest(self, columns: Sequence[str], key: Sequence[str], order: Sequence[str]) -> list[Row]:
         """The current state that a history tells: of each key the last row, unless that is a DELETE."""
         places = ", ".join(order)
         keys = ", ".join(map(_quoted, key))
         last = f"rank() over (partition by {keys} order by {', '.join(f'{o} desc' for o in order)}) = 1"
-        twice = self.query(f"select {keys}, {places}, count(*) from it group by all having count(*) > 1")
+        twice = self._query(f"select {keys}, {places}, count(*) from it group by all having count(*) > 1")
         assert not twice, f"{self.name}: changes of one {key} have one place: {twice}"
-        return self.query(
-            f"select {_texts(columns, types)} from (from it qualify {last}) where _cdc_operation <> 'DELETE'"
+        return self._query(
+            f"select {self._texts(columns)} from (from it qualify {last}) where _cdc_operation <> 'DELETE'"
         )
 
     def everything(self) -> list[str]:
         """Each row as one text, in order: to tell whether anything changed."""
-        return sorted(str(row) for row in self.query("select * from it")) if self.exists() else []
+        return sorted(map(str, self._query("select * from it")))
 
+    def _query(self, query: str) -> list[Row]:
+        return self.table.execute(query).fetchall() if self.table else []
 
-def _texts(columns: Sequence[str], types: Mapping[str, str]) -> str:
-    return ", ".join(_text(_quoted(column), types[column]) for column in columns)
+    def _texts(self, columns: Sequence[str]) -> str:
+        return ", ".join(_text(_quoted(column), self.types[column]) for column in columns)
 
 
 def _text(column: str, kind: str) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from cdc_platform.config.load import Pipeline
+from cdc_platform.engine.run import PipelineRun, run
 from cdc_platform_tests.scenarios.lake import LakeTable
 from cdc_platform_tests.scenarios.origin import Origin
 from cdc_platform_tests.world import World
@@ -34,13 +36,17 @@ class Target:
 
 @dataclass(slots=True)
 class Pipelines:
-    """`targets` of the tables that are followed, and the options that all of them have."""
+    """`targets` of the tables that are followed, and the options that all of them have.
+
+    `loaded` has their pipelines as they were written last, by id.
+    """
 
     world: World
     origin: Origin
     destination: dict[str, Any] = field(default_factory=dict)
     table: dict[str, Any] = field(default_factory=dict)
     targets: list[Target] = field(default_factory=list)
+    loaded: dict[str, Pipeline] = field(default_factory=dict)
 
     def follow(self, table: str, *, keyed: bool) -> None:
         for kind in FORMATS:
@@ -49,11 +55,17 @@ class Pipelines:
                 self.targets.append(Target(table, mode, LakeTable(self.world, kind, name)))
 
     def write(self) -> None:
-        """The YAML as it is now, a file a pipeline."""
+        """The YAML as it is now, a file a pipeline, and what the platform reads in it."""
         self.world.folder.mkdir(parents=True, exist_ok=True)
         for target in self.targets:
             file = self.world.folder / f"{target.pipeline}.yaml"
             file.write_text(yaml.safe_dump(self._document(target), sort_keys=False))
+        self.loaded = {pipeline.id: pipeline for pipeline in self.world.pipelines()}
+
+    def run(self) -> dict[str, PipelineRun]:
+        """`cdc run` of what was written last, in this process; results by pipeline."""
+        world, everything = self.world, list(self.loaded.values())
+        return {result.pipeline: result for result in run(world.settings, world.variables, everything, everything)}
 
     def destination_name(self, column: str) -> str | None:
         """What the destination calls a source column; None for one that the configuration drops."""

@@ -14,11 +14,13 @@
     -- run                                    `cdc run`; afterwards all pipelines must hold what the source holds
     -- expect events [table]                  what that run logged: operation, before, after
     --   INSERT  null  {"id": 1}
-    -- expect columns [pipelines]: id, name   the destinations' columns, without `_cdc_*`
+    -- expect columns [pipelines]: id, name   the destinations' columns, without `_cdc_*`; those of the source that are
+                                              none of these are meant to lack, which else is an error
     -- expect rows [table]                    what the destinations hold, as text; a key is needed
     --   id | name
     --   1  | a
-    -- expect stop 4 [pipelines]: text        these pipelines end with that exit code and words, the others go on
+    -- expect stop 4 [pipelines]: text        these pipelines end with that exit code and words, the others go on;
+                                              `...` in them is a place or a number that is another each time
     -- expect nothing written [pipelines]     their tables are what they were before the run
 
 A word for pipelines is part of their names (`orders_delta_upsert`): `orders`, `iceberg`, `append`; none means all.

@@ -66,11 +66,11 @@ def test_the_smallest_difference_is_seen_in_each_destination(stage: Stage, chang
     targets = [target for target in player.pipelines.targets if target.table == "people"]
     assert len(targets) == 4
     for target in targets:
-        equality.assert_equal(player.pipelines, target)
+        equality.assert_equal(player.pipelines, target, target.lake.read(), equality.Sources(stage.origin))
     stage.origin.run("a", change)
     for target in targets:
         with pytest.raises(AssertionError, match="rows lack"):
-            equality.assert_equal(player.pipelines, target)
+            equality.assert_equal(player.pipelines, target, target.lake.read(), equality.Sources(stage.origin))
 
 
 @pytest.mark.parametrize(
@@ -79,11 +79,11 @@ def test_the_smallest_difference_is_seen_in_each_destination(stage: Stage, chang
 def test_a_history_without_a_key_is_held_against_its_table(stage: Stage, change: str) -> None:
     player = stage.play(_TABLES)
     (target, _) = (target for target in player.pipelines.targets if target.table == "readings")
-    events = equality.events_of(player.pipelines, target)
-    equality.assert_history_is_replay(player.pipelines, target, events)
+    events, types = equality.events_of(player.pipelines, target), target.lake.read().types
+    equality.assert_history_is_replay(player.pipelines, target, types, events)
     stage.origin.run("a", change)
     with pytest.raises(AssertionError, match="rows lack"):
-        equality.assert_history_is_replay(player.pipelines, target, events)
+        equality.assert_history_is_replay(player.pipelines, target, types, events)
 
 
 @pytest.mark.parametrize(

@@ -9,5 +9,5 @@ alter table people modify age int;
 insert into people values (2, 40);
 insert into others values (1);
 -- run
--- expect stop 4 people: age
+-- expect stop 4 people: column 'age' changed from varchar(10) to int... at ...: a column of string cannot become int32; to keep string at the destination
 -- expect nothing written people

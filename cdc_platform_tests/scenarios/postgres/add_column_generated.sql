@@ -1,4 +1,5 @@
 -- A stored generated column is added: computed for the rows that are there, without a change in the log.
+-- requires: postgres >= 18
 -- table: items
 create table items (id int primary key, price numeric(10, 2), amount int);
 insert into items values (1, 1.50, 2);

@@ -9,5 +9,5 @@ insert into validity values (1, '2026-01-01', 1);
 insert into validity values (2, 'infinity', 2);
 insert into others values (1);
 -- run
--- expect stop 4 validity: until
+-- expect stop 4 validity: public.validity: column 'until' of the change at ... is no finite date; put 'until' into source.tables[].as_text and begin its pipeline anew
 -- expect nothing written validity

@@ -1,4 +1,5 @@
 -- A stored generated column from the start.
+-- requires: postgres >= 18
 -- table: items
 create table items (
   id int primary key, price numeric(10, 2), amount int, total numeric(12, 2) generated always as (price * amount) stored

@@ -9,5 +9,5 @@ alter table people alter column age type int using age::int;
 insert into people values (2, 40);
 insert into others values (1);
 -- run
--- expect stop 4 people: age
+-- expect stop 4 people: public.people: column 'age' changed from text to integer at ...: a column of string cannot become int32; to keep string at the destination
 -- expect nothing written people

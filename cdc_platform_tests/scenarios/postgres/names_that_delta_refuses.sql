@@ -3,8 +3,8 @@
 create table people (id int primary key, "full name" text);
 insert into people values (1, 'Ada');
 -- run
--- expect stop 2 delta: column mapping
+-- expect stop 2 delta: column 'full name' has a character that a Delta column has only under column mapping; rename it in destination.columns
 -- expect nothing written delta
 update people set "full name" = 'Adele';
 -- run
--- expect stop 2 delta: column mapping
+-- expect stop 2 delta: column 'full name' has a character that a Delta column has only under column mapping; rename it in destination.columns

@@ -7,7 +7,7 @@ insert into people values (1, 'Ada');
 alter table people add column age int;
 insert into people values (2, 'Bob', 40);
 -- run
--- expect stop 4: age
+-- expect stop 4: public.people: column 'age' added (integer) at ...: the pipeline's schema_changes.add_column is 'stop'
 -- expect nothing written
 -- config: schema_changes: {add_column: apply}
 -- run

@@ -9,5 +9,5 @@ insert into numbers values (2, 6);
 -- run
 insert into numbers values (3, 3000000000);
 -- run
--- expect stop 4: value
+-- expect stop 4: column 'value' has a value that int32 cannot hold, in a change between
 -- expect nothing written

@@ -7,5 +7,5 @@ insert into numbers values (1, 5);
 alter table numbers alter column value type bigint;
 insert into numbers values (2, 6);
 -- run
--- expect stop 4: value
+-- expect stop 4: public.numbers: column 'value' changed from integer to bigint at ...: the pipeline's schema_changes.change_type is 'stop'
 -- expect nothing written

@@ -7,5 +7,5 @@ insert into people values (1, 'Ada', '123');
 alter table people drop column phone;
 insert into people values (2, 'Bob');
 -- run
--- expect stop 4: phone
+-- expect stop 4: public.people: column 'phone' dropped at ...: the pipeline's schema_changes.drop_column is 'stop'
 -- expect nothing written

@@ -7,5 +7,5 @@ insert into people values (1, 'Ada');
 alter table people rename column name to full_name;
 insert into people values (2, 'Bob');
 -- run
--- expect stop 4: name
+-- expect stop 4: public.people: column 'name' renamed to 'full_name' at ...: the pipeline's schema_changes.rename_column is 'stop'
 -- expect nothing written

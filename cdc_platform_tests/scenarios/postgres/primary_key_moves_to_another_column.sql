@@ -6,4 +6,4 @@ insert into people values (1, 'ada@example.org', 'Ada');
 alter table people drop constraint people_pkey, add primary key (email);
 update people set name = 'Adele' where id = 1;
 -- run
--- expect stop 4 upsert: key
+-- expect stop 4 upsert: public.people: primary key changed from (id) to (email) at ...: rows are found by their key; begin the pipeline anew

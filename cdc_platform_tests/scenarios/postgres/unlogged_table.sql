@@ -6,5 +6,5 @@ create table people (id int primary key);
 insert into scratch values (1);
 insert into people values (1);
 -- run
--- expect stop 4 scratch: unlogged
+-- expect stop 4 scratch: public.scratch is temporary or unlogged, so not in the log; run: alter table "public"."scratch" set logged
 -- expect nothing written scratch
