@@ -13,7 +13,7 @@ the source is read a second time where something differs.
 
 Where such an event stands among the changes of its key: after the last one that is logged, and before the next. For
 Postgres its `lsn` is that of the key's last change plus one (records begin at multiples of eight); for MySQL the
-snapshot's own, which lies behind every change before it. Layer: engine.
+snapshot's own, which lies behind every change before it (one more for a row that comes). Layer: engine.
 """
 
 from __future__ import annotations

@@ -80,8 +80,7 @@ class _Recorder:
                 case Truncated():
                     self._truncate(entry.place)
                 case Unlogged():
-                    self.log.mark_unlogged(entry.reason, entry.start, self.position)
-                    self.position = entry.start
+                    self._doubt(entry)
 
     def flush(self, upto: Position) -> None:
         """Commit the changes taken so far; the log is at `upto` then."""
@@ -110,6 +109,12 @@ class _Recorder:
         if differences(self.log.schema(), schema):
             evolve(self.log, schema, place, self.position)
             self.position = place
+
+    def _doubt(self, entry: Unlogged) -> None:
+        # Delivered again after a crash behind its mark, it says nothing new.
+        if entry.start > self.position or self.log.unlogged() is None:
+            self.log.mark_unlogged(entry.reason, entry.start, self.position)
+            self.position = entry.start
 
     def _truncate(self, place: Place) -> None:
         """In commits of bounded size. Until the last one the log stands at the TRUNCATE: cut short, it goes on there

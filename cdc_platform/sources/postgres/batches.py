@@ -1,8 +1,8 @@
 """Columns of places or of a snapshot become `ChangeBatch`es. Pure. Layer: sources.
 
 Why the text of `lsn` orders the changes of one key, snapshot rows included. A streamed change carries the place of its
-own record, not of its commit. Two changes of one key are made under its row lock (or, for a key deleted and inserted
-again, after the deleting transaction's commit), so the later one's record comes later in the log. A snapshot row
+own record, not of its commit. Two changes of one row are made under its lock, so the later one's record comes later in
+the log; a row that takes over the key of one which goes meanwhile is put behind it (engine/takeover.py). A snapshot row
 carries the restart LSN of the slot that exported the snapshot: decoding of everything that the snapshot does not hold
 begins there, so every change streamed later has its own record at or after it. (The snapshot's position would not do:
 a transaction that was open at it may have written its records before.)
