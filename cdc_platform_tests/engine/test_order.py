@@ -34,7 +34,7 @@ def do(pipelines: Pipelines, *statements: str) -> None:
 def assert_equal(pipelines: Pipelines) -> None:
     pipelines.world.run()
     for target in pipelines.targets:
-        equality.assert_equal(pipelines, target)
+        equality.assert_equal_now(pipelines, target)
     assert {v.status for v in pipelines.world.check()} == {"PASS"}
 
 

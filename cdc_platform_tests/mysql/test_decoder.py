@@ -202,6 +202,14 @@ def test_headers_that_do_not_fit_their_packets(name: str) -> None:
                 read_headers(packets_of([*payloads[:index], damaged, *payloads[index + 1 :]]))
 
 
+def test_rows_without_columns_come_to_an_end() -> None:
+    events = RowEvents(np.zeros(64, np.uint8), np.array([20]), np.array([21]), np.array([4]))
+    both: list[list[Physical] | None] = [None, []]
+    for others in both:
+        with pytest.raises(BadEvent, match="no columns"):
+            find_images(events, [], others)
+
+
 @settings(deadline=None, max_examples=150)
 @given(data=st.data())
 def test_damaged_dumps_end_in_the_error_tree(data: st.DataObject) -> None:

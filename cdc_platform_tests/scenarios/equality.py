@@ -69,6 +69,11 @@ def assert_equal(pipelines: Pipelines, target: Target, lake: LakeRows, sources: 
     _assert_same(f"{lake.name} ({', '.join(names)})", expected, _bag(found))
 
 
+def assert_equal_now(pipelines: Pipelines, target: Target) -> None:
+    """`assert_equal` of one destination, both sides read for it."""
+    assert_equal(pipelines, target, target.lake.read(), Sources(pipelines.origin))
+
+
 def _assert_same(what: str, wanted: Bag, there: Bag) -> None:
     """As bags of rows; the first differences are shown."""
     if wanted == there:

@@ -58,24 +58,25 @@ class LakeRows:
 
     def current(self, columns: Sequence[str]) -> list[Row]:
         """The rows of a current state."""
-        return self._query(f"select {self._texts(columns)} from it")
+        return self.query(f"select {self._texts(columns)} from it")
 
     def latest(self, columns: Sequence[str], key: Sequence[str], order: Sequence[str]) -> list[Row]:
         """The current state that a history tells: of each key the last row, unless that is a DELETE."""
         places = ", ".join(order)
         keys = ", ".join(map(_quoted, key))
         last = f"rank() over (partition by {keys} order by {', '.join(f'{o} desc' for o in order)}) = 1"
-        twice = self._query(f"select {keys}, {places}, count(*) from it group by all having count(*) > 1")
+        twice = self.query(f"select {keys}, {places}, count(*) from it group by all having count(*) > 1")
         assert not twice, f"{self.name}: changes of one {key} have one place: {twice}"
-        return self._query(
+        return self.query(
             f"select {self._texts(columns)} from (from it qualify {last}) where _cdc_operation <> 'DELETE'"
         )
 
     def everything(self) -> list[str]:
         """Each row as one text, in order: to tell whether anything changed."""
-        return sorted(map(str, self._query("select * from it")))
+        return sorted(map(str, self.query("select * from it")))
 
-    def _query(self, query: str) -> list[Row]:
+    def query(self, query: str) -> list[Row]:
+        """The answer to SQL on the table `it`; nothing where there is none."""
         return self.table.execute(query).fetchall() if self.table else []
 
     def _texts(self, columns: Sequence[str]) -> str:

@@ -68,10 +68,10 @@ class Watch:
     def read(self, events: Events, tables: Iterable[TableName]) -> dict[TableName, CdcError]:
         """Learn what changes rows of these tables; again only where these events may change that. -> those of which
         it cannot be known."""
-        if self._reach is not None:
-            if not defines(events):
-                return {}
+        if defines(events):
             self.keys.forget()
+        elif self._reach is not None:
+            return {}
         origins, failures = {}, {}
         for table in tables:
             try:

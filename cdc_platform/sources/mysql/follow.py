@@ -146,8 +146,7 @@ class Follower:
         stretch, stop = self._understood(stretch)
         transactions = read_transactions(stretch.events, stretch.at, self.bounds.base, self._transaction)
         statements = read_statements(stretch, transactions, self.traits)
-        failures: dict[TableName, CdcError] = {}
-        failures.update(self.watch.read(stretch.events, self.tracks))
+        failures = self.watch.read(stretch.events, self.tracks)
         files = self._files(stretch)
 
         def touched(rows: Ints) -> frozenset[TableName]:

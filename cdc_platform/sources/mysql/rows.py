@@ -83,6 +83,10 @@ def find_images(events: RowEvents, columns: Sequence[Physical], others: Sequence
     """
     layouts = [_Layout(columns)] if others is None else [_Layout(columns), _Layout(others)]
     active = np.flatnonzero(events.firsts < events.stops)
+    if len(active) and not any(layout.count for layout in layouts):
+        raise BadEvent(
+            int(events.begins[active[0]]), "its rows have no columns, and yet there is something behind them"
+        )
     cursor, stop = events.firsts[active], events.stops[active]
     steps: list[tuple[Ints, Ints]] = []
     while len(active):

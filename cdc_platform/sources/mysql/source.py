@@ -147,7 +147,8 @@ class MySQLSource:
                     taken, last = follower.take(stretch), reached
                     # With no table left to follow, what else is in the log does not matter.
                     reached = max(reached, min(Position(taken.upto), until)) if follower.tracks else until
-                    self._keys.reached(reached)
+                    if follower.tracks:
+                        self._keys.reached(reached)
                     stopped = taken.stop is not None and reached > last
                     if taken.entries or taken.failures or stopped or reached == until:
                         yield Captured(taken.entries, reached, taken.failures)
