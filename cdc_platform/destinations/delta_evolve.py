@@ -190,8 +190,8 @@ def _check(state: _State, pairs: _Pairs) -> None:
             continue
         if there.word != word and not _widens(there.word, word):
             wrong.append(f"column '{field.name}' is {there.word}, and not every value of it is one of {word}")
-        elif there.word != word and (use := state.use(there.name)):
-            wrong.append(f"column '{field.name}' becomes {word}, and {use} goes by it")
+        elif there.word != word and state.use(there.name) == "partition_by":
+            wrong.append(f"column '{field.name}' becomes {word}, and partition_by goes by it")
         if field.required and not there.required:
             wrong.append(f"column '{field.name}' may hold nulls and cannot become required")
     kept = state.renamed(pairs)
