@@ -123,7 +123,7 @@ class _Recorder:
         for frames in commits(self._deletes(place, events_at(self.log, here))):
             self.log.append(frames, here, self.position)
             self.position = here
-        self.log.advance(behind, here)
+        self.log.advance(behind, self.position)  # it is not here yet where no row was left
         self.position = behind
 
     def _deletes(self, place: Place, first: int) -> Iterator[pl.DataFrame]:
