@@ -113,8 +113,9 @@ def _shape_now(feed: Feed, table: TableName) -> TableSchema:
     try:
         return feed.source.schemas([table])[table]
     except ConfigError as error:
+        missing, _, _ = str(error).partition("; did you mean")  # it was right once
         raise SchemaConflict(
-            f"{error}; it was dropped or renamed while it was followed: what was captured stays as it is; rename it "
+            f"{missing}; it was dropped or renamed while it was followed: what was captured stays as it is; rename it "
             "back, or take its pipeline away"
         ) from error
 
