@@ -36,11 +36,11 @@ test-mysql: setup ## the tests of MySQL sources on a real MySQL 9.7 (fetched onc
 	$(BIN)/python -m cdc_platform_tests.real_mysql
 
 test-large: setup ## the scenarios of one large transaction with two million rows
-	CDC_TESTS_LARGE_ROWS=2000000 $(BIN)/pytest cdc_platform_tests/scenarios -k large_transaction
+	CDC_TESTS_LARGE_ROWS=2000000 $(BIN)/pytest -n 0 cdc_platform_tests/scenarios -k large_transaction
 
 test-spark: setup ## what Spark says of our tables: fetched into .spark (400 MB), needs Java 17
 	@"$(PYTHON)" infra/get_spark.py "$$("$(PYTHON)" infra/get_uv.py)" .spark
-	CDC_SPARK=$(CURDIR)/.spark $(BIN)/pytest cdc_platform_tests/spark
+	CDC_SPARK=$(CURDIR)/.spark $(BIN)/pytest -n 0 cdc_platform_tests/spark
 
 check: setup ## lint, format, types, layers, definitions
 	$(BIN)/ruff check .

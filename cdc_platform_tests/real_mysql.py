@@ -26,7 +26,8 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         with running(server, settings) as state:
             return subprocess.run(
-                [sys.executable, "-m", "pytest", *_FOLDERS, "-k", "mysql", *arguments],
+                # One worker: the tests change settings of the one server.
+                [sys.executable, "-m", "pytest", "-n", "0", *_FOLDERS, "-k", "mysql", *arguments],
                 env={**os.environ, "CDC_TESTS_MYSQL": state.dsn()},
                 check=False,
             ).returncode

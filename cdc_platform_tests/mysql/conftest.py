@@ -1,7 +1,7 @@
 """A database of one test and the source that captures it.
 
 With CDC_TESTS_MYSQL=mysql://user:password@host:port/database in the environment, the tests of this folder run on that
-server instead of the embedded one: this is how another release, or MySQL instead of MariaDB, is tried.
+server instead of the embedded one: this is how another release, or MySQL instead of MariaDB, is tried (with `-n 0`).
 """
 
 from __future__ import annotations
