@@ -20,6 +20,7 @@ One table's failure is recorded and the others go on; a failure of the source it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ IDLE_BYTES = 1 << 20
 # The same where no followed table had a change: other tables' changes alone should cost a commit seldom.
 QUIET_BYTES = 64 << 20
 _FIRST_SHAPE = 1
+_BETTER_NAME = re.compile(r"; (did you mean .*|correct its name)")
 _CATCHING_UP = 3
 
 
@@ -113,7 +115,7 @@ def _shape_now(feed: Feed, table: TableName) -> TableSchema:
     try:
         return feed.source.schemas([table])[table]
     except ConfigError as error:
-        missing, _, _ = str(error).partition("; did you mean")  # it was right once
+        missing = _BETTER_NAME.sub("", str(error))  # it was right once
         raise SchemaConflict(
             f"{missing}; it was dropped or renamed while it was followed: what was captured stays as it is; rename it "
             "back, or take its pipeline away"

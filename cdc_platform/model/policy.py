@@ -217,7 +217,7 @@ def _type(
         return field.type
     if widens(field.type, wanted):
         return wanted
-    what = "narrows it" if widens(wanted, field.type) else f"a column of {field.type} cannot become {wanted}"
+    what = "that narrows it" if widens(wanted, field.type) else f"a column of {field.type} cannot become {wanted}"
     way = (
         f"to keep {field.type} at the destination, where it holds the values, set destination.schema_changes: "
         "{change_type: ignore}; else begin the pipeline anew with another destination"

@@ -148,7 +148,8 @@ class Projection:
             except pl.exceptions.InvalidOperationError:
                 return InvalidRow(
                     f"column '{column.name}' has a value that {field.type} cannot hold, in a change between "
-                    f"{changes['lsn'][0]} and {changes['lsn'][-1]}; change destination.columns.{column.name}.cast"
+                    f"{changes['lsn'][0]} and {changes['lsn'][-1]}; change its type at the destination "
+                    f"(destination.columns.{column.name}.cast, or another destination with another type)"
                 )
         raise AssertionError("a cast failed in the whole and in no part")
 

@@ -6,5 +6,5 @@ insert into numbers values (1, 5);
 alter table numbers modify value int;
 insert into numbers values (2, 6);
 -- run
--- expect stop 4: column 'value' changed from bigint... to int... at ...: narrows it; to keep int64 at the destination
+-- expect stop 4: column 'value' changed from bigint... to int... at ...: that narrows it; to keep int64 at the destination
 -- expect nothing written

@@ -9,4 +9,4 @@ insert into people values (2, 'Bob');
 drop table people;
 insert into others values (1);
 -- run
--- expect stop 4 people: there is no table ....people; ...; it was dropped or renamed while it was followed: what was captured stays as it is
+-- expect stop 4 people: there is no table ....people; it was dropped or renamed while it was followed: what was captured stays as it is

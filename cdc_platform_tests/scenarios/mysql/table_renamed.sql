@@ -9,4 +9,4 @@ rename table people to persons;
 insert into persons values (2, 'Bob');
 insert into others values (1);
 -- run
--- expect stop 4 people: there is no table ....people; ...; it was dropped or renamed while it was followed: what was captured stays as it is
+-- expect stop 4 people: there is no table ....people; it was dropped or renamed while it was followed: what was captured stays as it is

@@ -6,5 +6,5 @@ insert into numbers values (1, 5);
 alter table numbers alter column value type int;
 insert into numbers values (2, 6);
 -- run
--- expect stop 4: public.numbers: column 'value' changed from bigint to integer at ...: narrows it; to keep int64 at the destination
+-- expect stop 4: public.numbers: column 'value' changed from bigint to integer at ...: that narrows it; to keep int64 at the destination
 -- expect nothing written
