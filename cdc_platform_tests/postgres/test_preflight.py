@@ -192,7 +192,7 @@ def test_the_least_privileged_role(database: Database, role: str) -> None:
         (f'grant usage on schema "public" to "{role}"', f"grant usage on schema public to {role}"),
         (f'grant select on "public"."a" to "{role}"', f"grant select on a to {role}"),
         (
-            f'create publication "{database.slot}" for table "public"."a"',
+            f'create publication "{database.slot}" for table only "public"."a"',
             f"create publication {database.slot} for table a",
         ),
     ]
@@ -215,7 +215,7 @@ def test_adding_a_table_that_is_not_ones_own(database: Database, role: str) -> N
     database.run(f"create table b (id int primary key); grant select on a, b to {role}")
     database.run(f"create publication {database.slot} for table a")
     text = refused_tables(database.source(user=role, password=PASSWORD))
-    assert f'alter publication "{database.slot}" add table "public"."b"' in text
+    assert f'alter publication "{database.slot}" add table only "public"."b"' in text
 
 
 def refused_tables(source: PostgresSource) -> str:

@@ -88,7 +88,7 @@ def _check_generated(table: TableName, shape: CatalogueTable) -> None:
 
     Identity full holds every column. A table without a key (or with one that is not logged whole) would need it.
     """
-    if shape.left_out and (shape.identity == "f" or not shape.schema.primary_key):
+    if shape.left_out and (shape.identity in ("f", "n") or not shape.schema.primary_key):
         raise NeedsPerson(
             f"{table} has a generated column '{shape.left_out[0]}' that is not logged, and as Postgres 18 has it the "
             f"source could not update or delete its rows under replica identity full; give it a primary key with "
