@@ -254,9 +254,11 @@ def _take_shape(feed: Feed, table: TableName, now: TableSchema, head: Position) 
     if position is None or not differences(known, shape):
         return
     place = max(head, position)
-    evolve(log, shape, place, position)
+    # The mark first: once the shape is recorded, nothing would tell a process that died in between of the rows.
     if reason := feed.source.rewritten_by(known, shape):
-        log.mark_unlogged(reason, place, place)
+        log.mark_unlogged(reason, place, position)
+        position = place
+    evolve(log, shape, place, position)
 
 
 def _settle(feed: Feed, tables: list[TableName], done: Capture, progress: Progress) -> None:
