@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import polars as pl
@@ -29,6 +30,16 @@ class Written:
 
     table_version: int
     rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The data files of one version of a table. `read` gives all rows of some of them, by their places in `files`: the
+    named columns and `file` (`copy_on_write.FILE`), the file's place; a file's own rows in their order there."""
+
+    files: Sequence[Path]
+    sizes: Sequence[int]
+    read: Callable[[Sequence[int], Sequence[str]], pl.LazyFrame]
 
 
 class Destination(Protocol):
@@ -67,6 +78,17 @@ class Destination(Protocol):
 
     def scan(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
         """All rows of the latest version, some or all columns, in bounded memory; no rows when there is no table."""
+
+    def contents(self) -> Contents | None:
+        """The data files of the latest version; None when there is no table."""
+
+    def mend(self, gone: Mapping[Path, Sequence[int] | None], rows: Sequence[pl.DataFrame], applied: Applied) -> Written:
+        """Put right what is there against the log: in one commit take these rows out and put those in, no others.
+
+        `gone` names rows by file of `contents` and number in it; None is the whole file, which is not read then. The
+        commit keeps `applied`, which is what the table has already. Unavailable, and nothing written, where one of the
+        files is no part of the table any more: doing it again needs another look.
+        """
 
     def table_version(self) -> int | None:
         """The latest Delta version or Iceberg snapshot id; None when there is no table."""
