@@ -113,10 +113,9 @@ def rewritten(
     yield made.changes.filter(pl.col(OPERATION) != DELETE).select(list(columns))
 
 
-def parted(rows: pl.DataFrame, numbers: Sequence[int]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows of a file without those of these numbers, and those."""
-    go = pl.Series(numbers, dtype=pl.Int64)
-    chosen = pl.int_range(rows.height, dtype=pl.Int64, eager=True).is_in(go.implode())
+def parted(rows: pl.DataFrame, numbers: pl.Series) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows of a file without those of these numbers (Int64), and those."""
+    chosen = pl.int_range(rows.height, dtype=pl.Int64, eager=True).is_in(numbers.implode())
     return rows.filter(~chosen), rows.filter(chosen)
 
 

@@ -187,15 +187,14 @@ class DeltaDestination:
         live = delta_upsert.live_files(table, self._path, self._own_columns(table), ())
         return Contents([self._path / unquote(path) for path in live.paths], live.sizes, live.read)
 
-    def mend(self, gone: Mapping[Path, Sequence[int] | None], rows: Sequence[pl.DataFrame], applied: Applied) -> Written:
-        writer = DataWriter(self._path)
-        check = RowCheck(self._ensured(), self._name)
-        added = [check.one(frame) for frame in rows]
+    def mend(self, gone: Mapping[Path, pl.Series | None], rows: Iterator[pl.DataFrame], applied: Applied) -> Written:
+        schema, writer = self._ensured(), DataWriter(self._path)
         table = self._existing()
         delta_table.check_writable(table, self._name)
         shape = self._shape(table)
         with self._failing(writer):
-            made = delta_mend.actions(table, self._path, shape, self._ensured(), gone, added, writer, self._name)
+            checked = RowCheck(schema, self._name).all(rows)
+            made = delta_mend.actions(table, self._path, shape, schema, gone, checked, writer, self._name)
         return self._replace(made.actions, shape, writer, "MERGE", applied, made.rows)
 
     def table_version(self) -> int | None:

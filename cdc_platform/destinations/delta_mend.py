@@ -39,8 +39,8 @@ def actions(
     root: Path,
     shape: Shape,
     schema: TargetSchema,
-    gone: Mapping[Path, Sequence[int] | None],
-    added: Sequence[pl.DataFrame],
+    gone: Mapping[Path, pl.Series | None],
+    added: Iterator[pl.DataFrame],
     writer: DataWriter,
     name: str,
 ) -> Mended:
@@ -56,24 +56,33 @@ def actions(
         raise Unavailable(f"{name} was changed while it was verified, and was left as it is; verify again")
     live = delta_upsert.live_files(table, root, shape.own, ())
     names = [field.name for field in schema.fields]
+    # A file that goes whole is not read: what the feed says of the commit is then its files.
+    unread = any(numbers is None for numbers in gone.values())
+    fed = not unread and shape.properties.get(delta_table.CHANGE_FEED) == "true"
     went: list[pl.DataFrame] = []
+    came: list[pl.DataFrame] = []
+    count = 0
 
     def rows() -> Iterator[pl.DataFrame]:
+        nonlocal count
         for path, numbers in gone.items():
             if numbers is not None:
                 stay, go = parted(live.read([places[path]], names).select(names).collect(), numbers)
-                went.append(go)
+                count += go.height
+                if fed:
+                    went.append(go)
                 yield stay
-        yield from added
+        for frame in added:
+            count += frame.height
+            if fed:
+                came.append(frame)
+            yield frame
 
     sort = shape.sort or tuple(SortField(column) for column in schema.key)
     made = [action for action, _ in writer.added(rows(), shape, Arrangement(shape.terms, sort))]
     removed = [removal(files[places[path]], data_change=True) for path in gone]
-    feed: list[dict[str, Any]] = []
-    # A file that went whole and unread: what the feed says of the commit is then its files.
-    if removed and None not in gone.values() and shape.properties.get(delta_table.CHANGE_FEED) == "true":
-        feed = writer.feed(_feed(went, added), shape)
-    return Mended([*removed, *made, *feed], sum(frame.height for frame in (*went, *added)))
+    feed = writer.feed(_feed(went, came), shape) if removed and fed else []
+    return Mended([*removed, *made, *feed], count)
 
 
 def _feed(went: Sequence[pl.DataFrame], came: Sequence[pl.DataFrame]) -> Iterator[pl.DataFrame]:

@@ -82,12 +82,13 @@ class Destination(Protocol):
     def contents(self) -> Contents | None:
         """The data files of the latest version; None when there is no table."""
 
-    def mend(self, gone: Mapping[Path, Sequence[int] | None], rows: Sequence[pl.DataFrame], applied: Applied) -> Written:
-        """Put right what is there against the log: in one commit take these rows out and put those in, no others.
+    def mend(self, gone: Mapping[Path, pl.Series | None], rows: Iterator[pl.DataFrame], applied: Applied) -> Written:
+        """Put right what is there: in one commit take these rows out and put those in, no others; bounded memory.
 
-        `gone` names rows by file of `contents` and number in it; None is the whole file, which is not read then. The
-        commit keeps `applied`, which is what the table has already. Unavailable, and nothing written, where one of the
-        files is no part of the table any more: doing it again needs another look.
+        `gone` names rows by file of `contents` and their numbers in it (Int64); None is the whole file, which is not
+        read then. Rows are told apart by nothing else, so equal ones may be taken out one by one. The commit keeps
+        `applied`, which is what the table has already. Unavailable, and nothing written, where one of the files is no
+        part of the table any more: doing it again needs another look.
         """
 
     def table_version(self) -> int | None:

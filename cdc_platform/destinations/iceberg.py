@@ -14,6 +14,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +25,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from cdc_platform.destinations import iceberg_metadata, iceberg_names, iceberg_table
 from cdc_platform.destinations.arrange import Arrangement
 from cdc_platform.destinations.commit import Conflict, once
-from cdc_platform.destinations.copy_on_write import FILE, batches, parted, plan, rewritten
+from cdc_platform.destinations.copy_on_write import FILE, batches, plan, rewritten
 from cdc_platform.destinations.destination import Applied, Contents, Written
 from cdc_platform.destinations.iceberg_evolution import Evolution, evolution
 from cdc_platform.destinations.iceberg_metadata import Metadata
@@ -198,57 +199,36 @@ class IcebergDestination:
             live = live_files(self._load(), ())
         return Contents([iceberg_metadata.local_path(path) for path in live.paths], live.sizes, live.read)
 
-    def mend(self, gone: Mapping[Path, Sequence[int] | None], rows: Sequence[pl.DataFrame], applied: Applied) -> Written:
+    def mend(self, gone: Mapping[Path, pl.Series | None], rows: Iterator[pl.DataFrame], applied: Applied) -> Written:
+        from cdc_platform.destinations import iceberg_mend
+
         schema = self._ensured()
-        check = RowCheck(schema, self._name)
-        came = [check.one(frame) for frame in rows]
+        names = [field.name for field in schema.fields]
         sort = self._layout.sort or tuple(SortField(name) for name in schema.key)
-        attempts: list[IcebergWriting] = []
-        tried: list[Sequence[IcebergFile]] = []
-
-        def attempt() -> Written:
-            from cdc_platform.destinations.iceberg_live import entries, live_files
-
-            discard()
-            table = self._load()
-            live = live_files(table, ())
-            places = {iceberg_metadata.local_path(path): i for i, path in enumerate(live.paths)}
-            if any(path not in places for path in gone):
-                raise Unavailable(f"{self._name} was changed while it was verified, and was left as it is; verify again")
-            names = [field.name for field in schema.fields]
-
-            def new() -> Iterator[pl.DataFrame]:
-                for path, numbers in gone.items():
-                    if numbers is not None:
-                        yield parted(live.read([places[path]], names).select(names).collect(), numbers)[0]
-                yield from came
-
-            attempts.append(self._writing(table))
-            added, _ = attempts[-1].write(new(), Arrangement(self._layout.partitions, sort))
-            tried.append(added)
-            removed = entries(table, {live.paths[places[path]] for path in gone})
-            count = sum(frame.height for frame in came)
-            return self._commit(table, removed, added, applied, count)
-
-        def landed() -> Written | None:
-            from cdc_platform.destinations.iceberg_live import live_files
-
-            table = self._load()
-            live = set(live_files(table, ()).paths)
-            ours = {file.file_path for added in tried for file in added}
-            made = bool(ours & live) if ours else not {str(path) for path in gone} & {
-                str(iceberg_metadata.local_path(path)) for path in live
-            }
-            snapshot = table.current_snapshot()
-            return Written(snapshot.snapshot_id if snapshot else -1, 0) if made else None
-
-        def discard() -> None:
-            while attempts:
-                attempts.pop().discard()
-            tried.clear()
-
         with self._guard():
-            return once(attempt, landed, discard, _doubtful(), self._name)
+            table = self._load()
+            written = self._writing(table)
+            try:
+                stay = iceberg_mend.staying(table, gone, names, self._name)
+                checked = RowCheck(schema, self._name).all(rows)
+                added, count = written.write(chain(stay, checked), Arrangement(self._layout.partitions, sort))
+            except BaseException:
+                written.discard()
+                raise
+            shape = table.metadata.current_schema_id, table.metadata.default_spec_id
+
+            def commit() -> Written:
+                current = self._load()
+                if (current.metadata.current_schema_id, current.metadata.default_spec_id) != shape:
+                    raise SchemaConflict(f"{self._name} changed its columns while it was written to; run again")
+                removed = iceberg_mend.removed(current, gone, self._name)
+                return self._commit(current, removed, added, applied, count)
+
+            def landed() -> Written | None:
+                snapshot = iceberg_mend.made(self._load(), gone, added)
+                return None if snapshot is None else Written(snapshot, count)
+
+            return once(commit, landed, written.discard, _doubtful(), self._name)
 
     def table_version(self) -> int | None:
         metadata = self._metadata()
