@@ -86,7 +86,7 @@ class DeltaDestination:
             raise self._failure(error) from error
         self._schema = schema
 
-    def evolve(self, schema: TargetSchema, applied: Applied) -> None:
+    def evolve(self, schema: TargetSchema, applied: Applied, drop_unknown: bool = False) -> None:
         writer = DataWriter(self._path)
         before = self._existing().transaction_version(delta_log.app_id(applied.log_id))
         if before is None or before < applied.version or self._evolution(self._existing(), schema) is not None:

@@ -53,14 +53,14 @@ class Destination(Protocol):
     def ensure(self, schema: TargetSchema) -> None:
         """Make the table where there is none; where there is one, a shape that differs is a SchemaConflict."""
 
-    def evolve(self, schema: TargetSchema, applied: Applied) -> None:
+    def evolve(self, schema: TargetSchema, applied: Applied, drop_unknown: bool = False) -> None:
         """Give the table this shape and record `applied`, in one atomic commit that rewrites no row it need not.
 
         Columns are known again by `source_id` (the `_cdc_*` ones, which have none, by name): one of another name was
         renamed, one that is missing in `schema` goes, one that is new comes (null in the rows that are there), one
         that is no longer required is relaxed. Types only widen: those in which every old value is the same value.
         What the format cannot do, or would do by guessing, is a SchemaConflict before anything is written. Doing it
-        again is harmless.
+        again is harmless. With `drop_unknown`, columns that somebody else added go, instead of being a conflict.
         """
 
     def applied(self, log_id: str) -> Applied | None:

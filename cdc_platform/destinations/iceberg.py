@@ -93,7 +93,7 @@ class IcebergDestination:
         iceberg_table.check_same(metadata, schema, layout, self._name)
         self._schema, self._layout = schema, layout
 
-    def evolve(self, schema: TargetSchema, applied: Applied) -> None:
+    def evolve(self, schema: TargetSchema, applied: Applied, drop_unknown: bool = False) -> None:
         schema = iceberg_table.required_schema(schema)
         if self._schema is None:
             metadata = self._existing_metadata()
@@ -102,7 +102,7 @@ class IcebergDestination:
         def attempt() -> Written:
             table = self._load()
             metadata = iceberg_metadata.read(table.metadata_location)
-            change = evolution(metadata, schema, self._name)
+            change = evolution(metadata, schema, self._name, drop_unknown)
             there = metadata.applied(applied.log_id)
             newest = applied if there is None or there.version < applied.version else there
             if change is None and newest == there:
@@ -114,7 +114,7 @@ class IcebergDestination:
             there = metadata.applied(applied.log_id)
             if there is None or there.version < applied.version:
                 return None
-            change = evolution(metadata, schema, self._name)
+            change = evolution(metadata, schema, self._name, drop_unknown)
             return Written(metadata.snapshot_id or -1, 0) if change is None else None
 
         with self._guard():

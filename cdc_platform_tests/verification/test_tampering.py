@@ -75,7 +75,9 @@ def test_what_was_verified_before_hides_nothing(empty_world: World, tmp_path: Pa
     table.verify()
     for _ in range(8):
         tampered: set[int] = set()
-        for tamper, _, key in dice.sample(TAMPERINGS, dice.randrange(3)):
+        chosen = dice.sample(range(len(TAMPERINGS)), dice.randrange(3))
+        # The edited file last: the other hands' readers fail on its size.
+        for tamper, _, key in (TAMPERINGS[i] for i in sorted(chosen)):
             tamper(table)
             tampered.add(key)
         if dice.random() < 0.5:
@@ -105,13 +107,13 @@ def test_columns_dropped_and_added_are_found_and_mended(
     empty_world: World, tmp_path: Path, form: str, mode: str
 ) -> None:
     table = Verifiable(empty_world, tmp_path / "pipelines", "mysql", form, mode)
-    columns, before = table.arrow().column_names, sorted(map(repr, table.rows()))
+    columns, before = list(table.rows()[0]), sorted(map(repr, table.rows()))
     for tamper, column in ((table.drop_column, "note"), (table.add_column, "stray")):
         tamper(column)
         found = table.verify()
         assert (found.columns, found.different, found.repaired) == ([column], ROWS - 1, False)
         assert table.verify(repair=True).repaired
-        assert table.arrow().column_names == columns
+        assert list(table.rows()[0]) == columns
         assert sorted(map(repr, table.rows())) == before
     table.do("update things set note = 'after' where id = 7")
     table.world.run()

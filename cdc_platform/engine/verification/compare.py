@@ -57,7 +57,8 @@ class Work:
 @dataclass(slots=True)
 class Compared:
     """`state` says that source and log differ, `surplus` what makes the destination what the log says, `lost` which of
-    its files cannot be read. `kept` is for the next comparison."""
+    its files cannot be read, `misfits` which are not of the size that the table's metadata say (some readers fail on
+    them, whatever their rows are). `kept` is for the next comparison."""
 
     rows: int
     keys: KeyDifferences
@@ -66,10 +67,11 @@ class Compared:
     state: bool = False
     surplus: list[Surplus] = field(default_factory=list)
     lost: set[Path] = field(default_factory=set)
+    misfits: set[Path] = field(default_factory=set)
 
     @property
     def equal(self) -> bool:
-        return not (self.state or self.surplus or self.lost)
+        return not (self.state or self.surplus or self.lost or self.misfits)
 
     def gone(self) -> dict[Path, pl.Series | None]:
         """What has to go of the destination, by file: the numbers of rows, or all of it."""
@@ -78,7 +80,8 @@ class Compared:
             for path, numbers in group.extra.items():
                 found.setdefault(path, []).append(numbers)
         rows: dict[Path, pl.Series | None] = {path: pl.concat(numbers) for path, numbers in found.items()}
-        return {**rows, **dict.fromkeys(self.lost)}
+        nothing = {path: pl.Series(dtype=pl.Int64) for path in self.misfits if path not in rows}
+        return {**rows, **nothing, **dict.fromkeys(self.lost)}
 
 
 class Comparison:
@@ -89,6 +92,7 @@ class Comparison:
         self._marking, self._history, self._folder = expected.marking, history, folder
         self._files = expected.files()
         self._identities = [_of_log(file) for file in self._files]
+        self._misfits: set[Path] = set()
         self.work = Work(parts=expected.marking.parts.count, log_files=len(self._files))
 
     def compared(self, kept: Kept, progress: Progress) -> Compared:
@@ -116,6 +120,7 @@ class Comparison:
         wrong = differing(wanted, held, ALL)
         # A file that is gone has no rows, and if it had none before, it still has to go.
         done.lost = set(self._lake.lost)
+        done.misfits = self._misfits - done.lost
         counts = {int(p): int(n) for p, n in wanted.select(PART, ROWS).iter_rows()}
         for group in _groups(wrong, counts):
             self._compare_lake(group, log, lake, done)
@@ -260,6 +265,11 @@ class Comparison:
         contents = self._lake.contents
         self.work.lake_files = len(contents.files)
         identities = [identity(path) for path in contents.files]
+        self._misfits = {
+            path
+            for path, of, size in zip(contents.files, identities, contents.sizes, strict=True)
+            if of is not None and of.size != size
+        }
         self._lake.lost |= {path for path, of in zip(contents.files, identities, strict=True) if of is None}
         found: dict[Identity | None, pl.DataFrame] = {of: kept.lake[of] for of in identities if of in kept.lake}
         fresh = [place for place, of in enumerate(identities) if of is not None and of not in found]

@@ -37,7 +37,7 @@ def mend_shape(flow: Flow, shape: ShapeDifference) -> None:
     assert shape.target is not None
     assert shape.applied is not None
     try:
-        flow.destination.evolve(shape.target, shape.applied)
+        flow.destination.evolve(shape.target, shape.applied, drop_unknown=True)
     except SchemaConflict as error:
         raise SchemaConflict(
             f"the columns {', '.join(shape.columns)} of the destination were changed by somebody else, and cannot be "

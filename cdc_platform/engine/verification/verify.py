@@ -187,9 +187,9 @@ class _Verification:
     def _tell(self, found: Verified, compared: Compared) -> None:
         counts, found.keys = compared.keys.settled()
         found.missing, found.unexpected, found.different = (counts[k] for k in ("missing", "unexpected", "different"))
-        if compared.lost and not any(counts.values()):
-            # Files that are named and cannot be read, whose rows nobody lacks.
-            found.unexpected = len(compared.lost)
+        if not any(counts.values()):
+            # Files that cannot be read, whose rows nobody lacks; files of another size than is said of them.
+            found.unexpected = len(compared.lost) + len(compared.misfits)
 
     def _repair(self, comparison: Comparison, compared: Compared) -> Compared:
         """Bring log and destination to what they should be; the comparison after that."""
@@ -199,7 +199,7 @@ class _Verification:
             reconcile(flow.log, flow.table, self.snapshot, fingerprint, self.feed.source.format(self.snapshot.position))
             apply(flow)
             comparison, compared = self._compare(compared.kept)
-        if compared.surplus or compared.lost:
+        if compared.surplus or compared.lost or compared.misfits:
             applied = flow.destination.applied(flow.log.id())
             if applied is None:
                 raise NeedsPerson(f"{flow.pipeline.id}: its destination was changed by somebody else meanwhile")
