@@ -12,14 +12,15 @@ reading. Only one writer may append (the engine holds the source's lock); a comm
 ours fail instead of being rebased, because its events may be the same as ours.
 
 Each commit's events have one shape (shapes.py), the log's own at that commit: so the shape, too, is that of `position`.
-A log without `position` holds nothing that counts: its snapshot was never committed.
+A log without `position` holds nothing that counts: its snapshot was never committed, or not all of its chunks were. In
+the latter case it has `reached` a place with some of the table's keys (chunks.py), for its writer alone.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -33,6 +34,7 @@ from deltalake import DeltaTable
 from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
+from cdc_platform.change_log.chunks import Chunk, chunk_of
 from cdc_platform.change_log.files import polars_schema, write_files
 from cdc_platform.change_log.shapes import (
     SchemaVersion,
@@ -53,6 +55,8 @@ from cdc_platform.model.schema import Fingerprint, TableName, TableSchema
 # App transactions: the position; the last commit that a reader has to look at; the last one that says that rows may
 # have changed unlogged, and the last one that compared them.
 _AT, _ORDINAL, _EVENTS, _UNLOGGED, _COMPARED = "cdc.at", "cdc.ordinal", "cdc.events", "cdc.unlogged", "cdc.compared"
+# The last commit of a chunk of the snapshot, and that of the last chunk. None where the snapshot was one commit.
+_CHUNK, _WHOLE = "cdc.chunk", "cdc.whole"
 _ORIGIN, _SHAPES, _BINLOG_BASE = "cdc.origin", "cdc.schemas", "cdc.binlog_base"
 _FINGERPRINT = "cdc.fingerprint"
 NO_FINGERPRINT = Fingerprint()
@@ -81,7 +85,21 @@ class ChangeLog:
         return self._loaded() is not None
 
     def position(self) -> Position | None:
-        """The bound up to which the log is complete; None until the snapshot is in."""
+        """The bound up to which the log is complete; None until the snapshot is in, with all its chunks."""
+        reached = self.reached()
+        return None if reached is None or self.unfinished() else reached
+
+    def unfinished(self) -> Chunk | None:
+        """How far the snapshot is, where some of its chunks are in and not all."""
+        table = self._loaded()
+        last = table.transaction_version(_CHUNK) if table else None
+        if table is None or last is None or table.transaction_version(_WHOLE) is not None:
+            return None
+        return chunk_of(str(self._actions(last)["commitInfo"][0]["cdc.chunk"]))
+
+    def reached(self) -> Position | None:
+        """Where the log stands: `position`, and while the snapshot is unfinished the bound up to which the log is
+        complete for the keys that are in. None before the snapshot's first commit."""
         table = self._loaded()
         at = table.transaction_version(_AT) if table else None
         if table is None or at is None:
@@ -134,13 +152,12 @@ class ChangeLog:
     ) -> None:
         """Make the empty log in place of one that a snapshot which died has left."""
         if self.exists():
-            if self.position() is not None:
+            if self.reached() is not None:
                 raise NeedsPerson(f"there is a change log at {self.path} already; move it away to begin anew")
             if (self.schema(), self.origin(), self.fingerprint()) == (schema, origin, fingerprint):
                 return
             # A snapshot that died before its commit, of a table that has changed since.
-            shutil.rmtree(self.path)
-            self._table = None
+            self.discard()
         first = first_version(schema)
         configuration = {
             **_PROPERTIES,
@@ -161,6 +178,19 @@ class ChangeLog:
         except (OSError, DeltaError) as error:
             raise ConfigError(f"cannot write the change log at {self.path}: {_reason(error)}") from error
 
+    def discard(self) -> None:
+        """Remove a log whose snapshot is unfinished: nobody has read it. It is gone at once, or still there."""
+        if self.position() is not None:
+            raise NeedsPerson(f"the change log at {self.path} holds a whole snapshot; it is not removed")
+        aside = self.path.with_name(f"{self.path.name}~discarded")  # the name of no table's log
+        try:
+            shutil.rmtree(aside, ignore_errors=True)
+            self.path.rename(aside)
+            shutil.rmtree(aside, ignore_errors=True)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self._table = None
+
     def append(
         self,
         events: Iterable[pl.DataFrame],
@@ -168,13 +198,15 @@ class ChangeLog:
         after: Position | None,
         snapshot: bool = False,
         compared: Fingerprint | None = None,
+        chunk: Callable[[], Chunk] | None = None,
     ) -> int:
         """Add all events and the position they reach in one commit; returns its version.
 
         `after` is the log's position that the events continue from (None for its snapshot): a log that is elsewhere
         by now was written by somebody else. `events` may be endless for memory: files are written as they come,
         the commit is at the end. An error that `events` raises passes through, and nothing is committed.
-        `compared` says that these events make the log equal to its source, which had this fingerprint.
+        `compared` says that these events make the log equal to its source, which had this fingerprint. `chunk` tells,
+        once all events were taken, how far a snapshot is that comes in several commits.
         """
         table = self._continued(after)
         shape, types = self.shapes()[-1], pa.schema(table.schema().to_arrow())
@@ -193,6 +225,10 @@ class ChangeLog:
         if written.actions:
             actions += [_transaction(_EVENTS, version)]
         noted = {"cdc.snapshot": str(snapshot).lower(), "cdc.memory": str(written.memory)}
+        if chunk is not None:
+            progress = chunk()
+            noted["cdc.chunk"] = progress.to_json()
+            actions += [_transaction(name, version) for name in ((_CHUNK, _WHOLE) if progress.last else (_CHUNK,))]
         return self._commit(table, "WRITE", actions, upto, noted)
 
     def advance(self, upto: Position, after: Position) -> int:
@@ -218,7 +254,7 @@ class ChangeLog:
 
     def _continued(self, after: Position | None) -> DeltaTable:
         table = self._required()
-        if self.position() != after:
+        if self.reached() != after:
             raise Unavailable(f"{_MEANWHILE} {self.path}; run again")
         # From here on the table in hand stays as it is: a commit by somebody else must collide with ours.
         return table
