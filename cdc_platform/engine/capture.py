@@ -15,7 +15,8 @@ at each poll.
 A table that changed its shape and had no row change since is given the shape that the catalogue has: it was read before
 the head was, so what it says had happened by then.
 
-One table's failure is recorded and the others go on; a failure of the source itself ends the capture.
+One table's failure is recorded and the others go on; a failure of the source itself ends the capture. That changes of
+a table are lost is marked in its log (gaps.py), and it is followed again only after a resync.
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ from datetime import UTC, datetime
 import polars as pl
 
 from cdc_platform.change_log.log import ChangeLog
+from cdc_platform.engine import gaps
 from cdc_platform.engine.feeds import Feed
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.engine.progress import Progress, silent
 from cdc_platform.engine.reconcile import reconcile
 from cdc_platform.engine.record import evolve, record
-from cdc_platform.errors import CdcError, ConfigError, Gap, NeedsPerson, SchemaConflict
+from cdc_platform.errors import CdcError, ConfigError, Gap, Lost, NeedsPerson, SchemaConflict
 from cdc_platform.model.change import Captured, Followed
 from cdc_platform.model.event import Origin, events
 from cdc_platform.model.evolution import carried, differences
@@ -69,6 +71,7 @@ def capture(feed: Feed, until: Position | None = None, progress: Progress = sile
     with exclusive(feed.locks, feed.lock):
         done = Capture()
         tables = _followable(feed, done)
+        gaps.keep(feed, done.failures)  # now: what comes may fail as a whole
         head = until or feed.source.head()
         fresh = [t for t in tables if feed.logs[t].position() is None]
         if fresh:
@@ -84,6 +87,7 @@ def capture(feed: Feed, until: Position | None = None, progress: Progress = sile
             caught = {t: _Asked(known[t], tables[t]) for t in followed if t not in fresh}
             _catch_up(feed, caught, head, done, progress)
             _settle(feed, [t for t in followed if t not in done.failures], done, progress)
+        gaps.keep(feed, done.failures)
         return done
 
 
@@ -100,6 +104,7 @@ def _followable(feed: Feed, done: Capture) -> dict[TableName, TableSchema]:
             else:
                 # Not prepared again: that would put a table back into a publication which it was taken out of, and
                 # hide that its changes in between are lost.
+                gaps.raise_open(log)
                 _check_lineage(feed, table, log, identity)
                 feed.source.check_resumable(position)
                 tables[table] = _shape_now(feed, table)
@@ -124,11 +129,13 @@ def _shape_now(feed: Feed, table: TableName) -> TableSchema:
 
 def _check_identity(feed: Feed, table: TableName, log: ChangeLog) -> None:
     """A table of the same name may be another one, or may have been out of sight for a while."""
-    known, now = log.fingerprint().identity, feed.source.fingerprints([table])[table].identity
+    then, fingerprint = log.fingerprint(), feed.source.fingerprints([table])[table]
+    known, now = then.identity, fingerprint.identity
     if known != now:
         raise Gap(
             f"{table}: since its change log was begun the table was dropped and made again, or taken out of the "
-            f"publication (then {known}; now {now}): changes in between may be lost; begin its pipeline anew"
+            f"publication (then {known}; now {now}): changes in between may be lost; run: cdc resync",
+            Lost.TABLE_REPLACED if then.table != fingerprint.table else Lost.UNPUBLISHED,
         )
 
 
@@ -143,7 +150,8 @@ def _check_lineage(feed: Feed, table: TableName, log: ChangeLog, identity: str) 
     if recorded != identity:
         raise Gap(
             f"{table}: the source is another server than the change log was begun with "
-            f"({recorded} then, {identity} now); point the pipeline back at it, or begin again in a new CDC_HOME"
+            f"({recorded} then, {identity} now); point the pipeline back at it, or run: cdc resync",
+            Lost.SERVER_REPLACED,
         )
 
 
@@ -179,19 +187,31 @@ def _snapshot_events(
 def _follow(feed: Feed, tables: list[TableName], until: Position, done: Capture, progress: Progress) -> None:
     positions = {table: position for table in tables if (position := feed.logs[table].position()) is not None}
     captured_rows = 0
-    start = min(positions.values(), default=until)
-    followed = {table: Followed(feed.logs[table].schema(), position) for table, position in positions.items()}
-    for captured in feed.source.changes(followed, start, until) if start < until else ():
-        added = _log(feed, captured, positions, done)
-        if added:
-            captured_rows += added
-            progress(f"capture {feed.label}", captured_rows)
-            _advance(feed, positions, captured.upto, IDLE_BYTES, done)
-            _acknowledge(feed, done)
-        if not positions:
-            return
+    while positions and (start := min(positions.values())) < until:
+        followed = {table: Followed(feed.logs[table].schema(), position) for table, position in positions.items()}
+        try:
+            for captured in feed.source.changes(followed, start, until):
+                added = _log(feed, captured, positions, done)
+                if added:
+                    captured_rows += added
+                    progress(f"capture {feed.label}", captured_rows)
+                    _advance(feed, positions, captured.upto, IDLE_BYTES, done)
+                    _acknowledge(feed, done)
+                if not positions:
+                    return
+            break
+        except Gap as gap:
+            # The log cannot be read from where the hindmost tables stand; those ahead of them may go on.
+            _fail(positions, gap, done)
     _advance(feed, positions, until, QUIET_BYTES, done)
     _acknowledge(feed, done)
+
+
+def _fail(positions: dict[TableName, Position], gap: Gap, done: Capture) -> None:
+    hindmost = min(positions.values())
+    for table in [t for t, position in positions.items() if position == hindmost]:
+        done.failures[table] = gap
+        del positions[table]
 
 
 def _log(feed: Feed, captured: Captured, positions: dict[TableName, Position], done: Capture) -> int:
