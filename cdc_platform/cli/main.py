@@ -275,6 +275,7 @@ def _run_document(result: PipelineRun) -> dict[str, object]:
         "to": a.end or None,
         "seconds": round(result.seconds, 3),
     }
+    document |= {"quarantined": a.quarantined} if a.quarantined else {}
     return document | ({"error": str(result.error)} if result.error else {})
 
 

@@ -3,6 +3,8 @@
     log.read(after=applied) ──> history | last change of each key ──> projection ──> one commit with the version
                             ──> another shape ──> destination.evolve ──> one commit with the version (shaping.py)
 
+What may not reach the destination is held back first (validity.py).
+
 Why each change is applied once: the commit that holds the rows holds the log's version too, and a version that is
 in is never read again. A process that dies before the commit leaves nothing, after it leaves everything.
 """
@@ -21,18 +23,18 @@ from cdc_platform.engine.feeds import Flow
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.engine.progress import Progress, silent
 from cdc_platform.engine.shaping import evolved, opened
+from cdc_platform.engine.validity import Gate, quarantine_of
 from cdc_platform.errors import ConfigError
 from cdc_platform.model.change import DELETE, INSERT, UPDATE
 from cdc_platform.model.collapse import history, last_changes
 from cdc_platform.model.projection import Projection
 
-_COLUMNS = ("operation", "timestamp", "metadata", "before", "after", "_at", "_ordinal", "_snapshot")
-
 
 @dataclass(slots=True)
 class Application:
     """What one apply did. `events` counts changes by operation without the snapshot's rows; lag is of the newest
-    change: from its commit at the source to now, in seconds (None when there was none)."""
+    change: from its commit at the source to now, in seconds (None when there was none). `quarantined` of them went to
+    the quarantine instead of the destination."""
 
     events: dict[str, int] = field(default_factory=lambda: dict.fromkeys((INSERT, UPDATE, DELETE), 0))
     snapshot_rows: int = 0
@@ -41,6 +43,7 @@ class Application:
     version: int | None = None
     log_version: int = -1
     rows_written: int = 0
+    quarantined: int = 0
     lag_seconds: float | None = None
     seconds: float = 0.0
 
@@ -59,6 +62,7 @@ def apply(flow: Flow, progress: Progress = silent) -> Application:
         shape = flow.log.shape_at(applied.version if applied else 0)
         done.start = done.end = applied.position if applied else ""
         done.log_version = applied.version if applied else 0
+        quarantine_of(flow).settle(log_id, done.log_version)
         for part in flow.log.read(after=done.log_version):
             if part.shape != shape:
                 plan, shape = evolved(flow, plan, part.shape, log_id), part.shape
@@ -78,22 +82,24 @@ def _apply_slice(flow: Flow, plan: Projection, part: Slice, log_id: str, done: A
     upsert = flow.pipeline.config.destination.write_mode == "upsert"
     source_key = [plan.source_of(name) for name in plan.target.key]
     own_key = set(source_key) == set(plan.shape.primary_key)
+    gate = Gate(flow, plan, [shape.schema for shape in flow.log.shapes()])
+    frames = gate.admitted(counter.watch(part.frames(gate.columns)), log_id, done.log_version, part.version)
     if upsert and not (part.snapshot and own_key):
-        changes = last_changes(counter.watch(part.frames(_COLUMNS)), source_key)
-        if part.snapshot and changes.height < part.rows:
+        changes = last_changes(frames, source_key)
+        if part.snapshot and (shared := part.rows - gate.rejected - changes.height):
             raise ConfigError(
-                f"{flow.pipeline.where}: source.tables.primary_key: {part.rows - changes.height} rows share the key "
+                f"{flow.pipeline.where}: source.tables.primary_key: {shared} rows share the key "
                 f"({', '.join(source_key)}) with another; name columns that tell rows apart"
             )
         written = flow.destination.upsert(plan.rows(changes), applied)
     else:
         # A snapshot's primary keys are unique, and its chunks begin the histories of theirs: rows of which the table
         # has none yet, which it takes as they come, in bounded memory.
-        frames = counter.watch(part.frames(_COLUMNS))
         written = flow.destination.append((plan.rows(history(f)) for f in frames), applied)
     counter.settle()
     done.version, done.log_version, done.end = written.table_version, part.version, position
     done.rows_written += written.rows
+    done.quarantined += gate.rejected
 
 
 class _Counter:

@@ -82,7 +82,12 @@ def source_labels(pipelines: Sequence[Pipeline]) -> list[str]:
 
 def table_of(pipeline: Pipeline, schema: str) -> TableName:
     """The pipeline's source table; `schema` is what a bare name belongs to."""
-    first, dot, rest = pipeline.config.table.name.partition(".")
+    return table_named(pipeline.config.table.name, schema)
+
+
+def table_named(name: str, schema: str) -> TableName:
+    """A table as a pipeline writes it: `table` or `schema.table`."""
+    first, dot, rest = name.partition(".")
     return TableName(first, rest) if dot else TableName(schema, first)
 
 
