@@ -274,6 +274,7 @@ def _run_document(result: PipelineRun) -> dict[str, object]:
         "from": a.start or None,
         "to": a.end or None,
         "seconds": round(result.seconds, 3),
+        "evidence": a.proof,
     }
     return document | ({"error": str(result.error)} if result.error else {})
 
