@@ -316,6 +316,11 @@ class ChangeLog:
         """The source position that a version reaches, as text; empty for the creation."""
         return str(self._actions(version).get("commitInfo", [{}])[0].get("cdc.position", ""))
 
+    def reached(self, version: int) -> Position:
+        """The same as a number."""
+        known = {txn["appId"]: int(txn["version"]) for txn in self._actions(version).get("txn", [])}
+        return Position(known.get(_AT, 0), known.get(_ORDINAL, 0))
+
     def commits(self) -> Iterator[Commit]:
         """What every commit says besides its events, the first one first."""
         held: list[Path] = []

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cdc_platform.cli import at
 from cdc_platform.cli.output import complain, err, print_json, print_table, progress_bars
 from cdc_platform.cli.session import Session
 from cdc_platform.errors import CdcError
@@ -210,6 +211,9 @@ def schema(
         for d in documents
     ]
     print_table(("version", "from", "source", "destination", "state"), rows)
+
+
+at.register(app)
 
 
 @app.command(hidden=True)

@@ -195,6 +195,9 @@ class DeltaDestination:
         except _DOUBTFUL as error:
             raise self._failure(error) from error
 
+    def opening(self, version: int) -> Mapping[str, str]:
+        return delta_versions.opening(self._path, version)
+
     def table_version(self) -> int | None:
         table = self._open()
         return None if table is None else table.version()

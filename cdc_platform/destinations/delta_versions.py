@@ -59,6 +59,17 @@ def load(table: DeltaTable, path: Path, version: int, name: str) -> None:
         )
 
 
+def opening(path: Path, version: int) -> dict[str, str]:
+    """How other tools open a version."""
+    text = str(path)
+    literal = "'" + text.replace("'", "''") + "'"
+    return {
+        "duckdb": f"from delta_scan({literal}, version => {version})",
+        "deltalake": f"DeltaTable({text!r}, version={version})",
+        "spark": f'spark.read.format("delta").option("versionAsOf", {version}).load({text!r})',
+    }
+
+
 def _commit(file: Path) -> tuple[dict[str, Any], int, int]:
     """What a commit says of itself, and how many data files it adds and removes."""
     info: dict[str, Any] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -106,6 +106,9 @@ class Destination(Protocol):
 
     def versions(self, log_id: str) -> Iterator[TableVersion]:
         """The table's commits of this change log, the newest first, as far back as its metadata goes."""
+
+    def opening(self, version: int) -> Mapping[str, str]:
+        """How other tools open a version: the tool's name and what a person writes there; empty without a table."""
 
     def table_version(self) -> int | None:
         """The latest Delta version or Iceberg snapshot id; None when there is no table."""

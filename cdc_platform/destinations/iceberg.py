@@ -201,6 +201,10 @@ class IcebergDestination:
         if metadata is not None:
             yield from iceberg_versions.versions(metadata, log_id)
 
+    def opening(self, version: int) -> Mapping[str, str]:
+        metadata = self._metadata()
+        return {} if metadata is None else iceberg_versions.opening(metadata, self._identifier, version)
+
     def table_version(self) -> int | None:
         metadata = self._metadata()
         return None if metadata is None else metadata.snapshot_id

@@ -93,14 +93,15 @@ def read(location: str) -> Metadata:
     content = local_path(location).read_bytes()
     if content[:2] == b"\x1f\x8b":
         content = gzip.decompress(content)
-    return Metadata(json.loads(content))
+    return Metadata(json.loads(content), location)
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """One version of a table: its metadata as the specification writes it."""
+    """One version of a table: its metadata as the specification writes it, and the file's own place."""
 
     document: Mapping[str, Any]
+    location: str = ""
 
     @property
     def fields(self) -> Sequence[Mapping[str, Any]]:

@@ -47,6 +47,16 @@ def columns_of(metadata: Metadata, version: int | None, name: str) -> list[str]:
     return [str(field["name"]) for field in schema["fields"]]
 
 
+def opening(metadata: Metadata, identifier: str, version: int) -> dict[str, str]:
+    """How other tools open a snapshot. `catalog` is the catalog that the table is in, see docs/reading.md."""
+    location = "'" + str(local_path(metadata.location)).replace("'", "''") + "'"
+    return {
+        "duckdb": f"from iceberg_scan({location}, snapshot_from_id => {version})",
+        "pyiceberg": f"catalog.load_table({identifier!r}).scan(snapshot_id={version})",
+        "spark": f'spark.read.option("snapshot-id", {version}).table({f"default.{identifier}"!r})',
+    }
+
+
 def check_there(paths: Sequence[str], version: int | None, name: str) -> None:
     """Raise NeedsPerson where a file of the snapshot is gone."""
     if not all(local_path(path).exists() for path in paths):
