@@ -12,6 +12,9 @@ from cdc_platform.errors import NeedsPerson
 from cdc_platform.model.event import BOOKKEEPING
 from cdc_platform.model.position import Position
 
+_DAY_US = 86_400_000_000
+_DAYS_IN_400_YEARS = 146_097
+
 
 def event_lines(flow: Flow, limit: int | None = None, start: Position | None = None) -> Iterator[str]:
     """Events at or after `start` in log order. Decimals, times and bytes (base64) are text, so nothing is rounded."""
