@@ -12,9 +12,6 @@ from cdc_platform.errors import NeedsPerson
 from cdc_platform.model.event import BOOKKEEPING
 from cdc_platform.model.position import Position
 
-_DAY_US = 86_400_000_000
-_DAYS_IN_400_YEARS = 146_097
-
 
 def event_lines(flow: Flow, limit: int | None = None, start: Position | None = None) -> Iterator[str]:
     """Events at or after `start` in log order. Decimals, times and bytes (base64) are text, so nothing is rounded."""
@@ -24,7 +21,7 @@ def event_lines(flow: Flow, limit: int | None = None, start: Position | None = N
     for part in flow.log.read(after=0):
         for frame in part.frames():
             chosen = frame if start is None else frame.filter(_at_or_after(start))
-            for event in _shown(chosen if left is None else chosen.head(left)).iter_rows(named=True):
+            for event in _readable(chosen if left is None else chosen.head(left)).iter_rows(named=True):
                 yield line(event)
             if left is not None:
                 left -= min(left, chosen.height)
@@ -32,7 +29,7 @@ def event_lines(flow: Flow, limit: int | None = None, start: Position | None = N
                     return
 
 
-def _shown(events: pl.DataFrame) -> pl.DataFrame:
+def _readable(events: pl.DataFrame) -> pl.DataFrame:
     return readable(events.drop(BOOKKEEPING), "before", "after")
 
 
