@@ -32,7 +32,7 @@ from cdc_platform.engine.verification.expected import Expected, LogFile
 from cdc_platform.engine.verification.files import Identity, identity
 from cdc_platform.engine.verification.kept import FILES, STATE, Kept, nothing
 from cdc_platform.engine.verification.lake import PLACE, Lake
-from cdc_platform.engine.verification.marks import ALL, COUNT, ROWS, VALUES, added, differing, sums
+from cdc_platform.engine.verification.marks import ALL, COUNT, HELD, ROWS, VALUES, added, differing, sums
 from cdc_platform.engine.verification.origin import Origin
 from cdc_platform.engine.verification.parts import PART
 from cdc_platform.engine.verification.spool import Spool
@@ -52,6 +52,7 @@ class Work:
     log_files_read: int = 0
     lake_files: int = 0
     lake_files_read: int = 0
+    quarantined_keys: int = 0
 
 
 @dataclass(slots=True)
@@ -116,7 +117,9 @@ class Comparison:
 
         lake = self._digests(kept, progress)
         held = added(pl.concat([pl.DataFrame(schema=FILES), *lake.values()]), ALL)
-        wanted = added(pl.concat([pl.DataFrame(schema=FILES), *log.values()]), ALL) if self._history else state
+        wanted = (
+            added(pl.concat([pl.DataFrame(schema=FILES), *log.values()]), ALL) if self._history else _as_held(state)
+        )
         wrong = differing(wanted, held, ALL)
         # A file that is gone has no rows, and if it had none before, it still has to go.
         done.lost = set(self._lake.lost)
@@ -175,11 +178,14 @@ class Comparison:
         )
 
     def _state_of(self, part: int, marks: pl.DataFrame) -> pl.DataFrame:
+        compared = self._origin.without_aside(marks)
+        state = {PART: part, ROWS: compared.height, HELD: marks.height}
         if self._marking.key:
-            return sums(marks, (*VALUES, *ALL)).select(list(STATE)) if marks.height else _zero(part)
-        counts = marks[COUNT].to_numpy().astype(np.uint64)
-        words = {name: int(np.sum(marks[name].to_numpy() * counts, dtype=np.uint64)) for name in VALUES}
-        return pl.DataFrame({PART: part, ROWS: int(marks[COUNT].sum()), **words, **dict.fromkeys(ALL, 0)}, schema=STATE)
+            words = {name: _sum(compared[name]) for name in VALUES} | {name: _sum(marks[name]) for name in ALL}
+        else:
+            state[ROWS] = state[HELD] = int(marks[COUNT].sum())
+            words = {name: _sum(marks[name], marks[COUNT]) for name in VALUES} | dict.fromkeys(ALL, 0)
+        return pl.DataFrame({**state, **words}, schema=STATE)
 
     def lacking(self, compared: Compared) -> Iterator[pl.DataFrame]:
         """The rows that the destination lacks, as the log has them."""
@@ -233,6 +239,7 @@ class Comparison:
             ours = self._state_marks(group, log)
             theirs = pl.concat([self._empty().select(*self._marking.key, PART, *VALUES), *self._origin.marks(group)])
             if self._marking.key:
+                ours = self._origin.without_aside(ours)
                 keys.add(state_differences(theirs, ours, self._marking.key))
             else:
                 if COUNT not in ours.columns:
@@ -299,8 +306,17 @@ class Comparison:
                 yield self._lake.contents.files[place], marks.filter(pl.col(PART).is_in(wanted))
 
 
-def _zero(part: int) -> pl.DataFrame:
-    return pl.DataFrame({PART: part, ROWS: 0, **dict.fromkeys((*VALUES, *ALL), 0)}, schema=STATE)
+def _as_held(state: pl.DataFrame) -> pl.DataFrame:
+    """What a destination of the current state holds by part."""
+    return state.select(PART, pl.col(HELD).alias(ROWS), *ALL)
+
+
+def _sum(words: pl.Series, counts: pl.Series | None = None) -> int:
+    """The sum modulo 2**64, each word as often as `counts` says (less than none, too)."""
+    numbers = words.to_numpy()
+    if counts is not None:
+        numbers = numbers * counts.to_numpy().astype(np.uint64)
+    return int(np.sum(numbers, dtype=np.uint64))
 
 
 def _of_log(file: LogFile) -> Identity:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, time
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 
+from cdc_platform.engine.images import as_json
 from cdc_platform.engine.verification.lake import PLACE
 from cdc_platform.engine.verification.marks import ALL, COUNT, VALUES
 
@@ -48,8 +48,8 @@ class KeyDifferences:
         found = pl.concat(self.frames).unique(subset=list(self.key), keep="first", maintain_order=True)
         for kind, number in found[KIND].value_counts().iter_rows():
             counts[kind] += number
-        sample = found.head(SAMPLE).select(self.key)
-        return counts, [{name: _plain(value) for name, value in row.items()} for row in sample.iter_rows(named=True)]
+        sample = as_json(found.head(SAMPLE).select(self.key).to_struct("key"))
+        return counts, [json.loads(text) for text in sample]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +139,3 @@ def _less(wanted: pl.DataFrame, marks: pl.DataFrame) -> pl.DataFrame:
     left = wanted.join(here, on=list(ALL), how="left", maintain_order="left")
     count = pl.max_horizontal(pl.lit(0, pl.Int64), pl.col(COUNT) - pl.col("\x1fhere").fill_null(0))
     return left.select(*ALL, count.alias(COUNT))
-
-
-def _plain(value: Any) -> Any:
-    """A key's cell in JSON: numbers and texts as they are, the rest as text."""
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, (datetime, date, time)):
-        return value.isoformat()
-    return str(value) if isinstance(value, Decimal) else value

@@ -17,9 +17,11 @@ from cdc_platform.engine.verification.marks import COUNT, Marking
 from cdc_platform.engine.verification.spool import DELETED
 from cdc_platform.model.change import DELETE, INSERT, UPDATE
 from cdc_platform.model.collapse import history
-from cdc_platform.model.projection import Projection
+from cdc_platform.model.conversion import eased
+from cdc_platform.model.projection import Projection, polars_type
 
-_COLUMNS = ("operation", "timestamp", "metadata", "before", "after", "_at", "_ordinal", "_snapshot")
+EVENT_COLUMNS = ("operation", "timestamp", "metadata", "before", "after", "_at", "_ordinal", "_snapshot")
+_WITH_ID = ("event_id", *EVENT_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +34,17 @@ class LogFile:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """`plan` is the present projection; older events are brought into its target from their own shape."""
+    """`plan` is the present projection; older events are brought into its target from their own shape.
+
+    `held_back` are the rows of the pipeline's quarantine: their events never reached the destination. With `eases`, old
+    images that do not fit are null there (see conversion.py).
+    """
 
     log: ChangeLog
     plan: Projection
     marking: Marking
+    held_back: pl.DataFrame
+    eases: bool = False
 
     @property
     def apart(self) -> bool:
@@ -53,20 +61,49 @@ class Expected:
     def rows(self, file: LogFile) -> Iterator[pl.DataFrame]:
         """One row an event, a DELETE's too, in the destination's columns."""
         plan = self._plan(file)
-        for frame in read_file(file.path, file.shape, columns=_COLUMNS):
-            yield self._projected(plan, history(_ordered(frame)))
+        for frame in self._events(file):
+            yield self._projected(plan, history(frame))
 
     def changes(self, file: LogFile) -> Iterator[pl.DataFrame]:
         """Marks of what each event makes of the state: with a key, and `DELETED`; without, `COUNT` of rows that came
         (1) and went (-1)."""
         plan = self._plan(file)
-        for frame in read_file(file.path, file.shape, columns=_COLUMNS):
-            ordered = _ordered(frame)
+        for ordered in self._events(file):
             if not self.marking.key:
                 yield self._counted(plan, ordered)
                 continue
             rows = self._projected(plan, history(self._with_moves(ordered, file)))
             yield self.marking.whole(rows).with_columns((rows["_cdc_operation"] == DELETE).alias(DELETED))
+
+    def aside(self) -> pl.DataFrame:
+        """The keys, in the source's present columns, of which an event is held back: what the destination has of them
+        is not what the source has. Empty where there are none, or no key."""
+        key = [self.plan.source_of(name) for name in self.marking.key]
+        empty = pl.DataFrame(schema={name: polars_type(self.plan.shape.column(name).type) for name in key})
+        if self.held_back.is_empty() or not key:
+            return empty
+        found = [empty]
+        first, last = min(self.held_back["log_after"].to_list()), max(self.held_back["log_version"].to_list())
+        ids = self.held_back["event_id"].implode()
+        numbers = [self.plan.shape.column(name).source_id for name in key]
+        for part in self.log.slices():
+            if not (first < part.version <= last):
+                continue
+            then = {column.source_id: column.name for column in part.shape.schema.columns}
+            for path in part.files if set(numbers) <= then.keys() else ():
+                for frame in read_file(path, part.shape, columns=("event_id", "operation", "before", "after")):
+                    held = frame.filter(pl.col("event_id").is_in(ids))
+                    row = pl.when(pl.col("operation") == DELETE).then("before").otherwise("after")
+                    cells = (row.struct.field(then[n]).alias(name) for n, name in zip(numbers, key, strict=True))
+                    found.append(held.select(cells).cast(empty.schema))
+        return pl.concat(found).unique()
+
+    def _events(self, file: LogFile) -> Iterator[pl.DataFrame]:
+        """The events that reached the destination, in the order in which they apply."""
+        ids = self.held_back["event_id"].implode()
+        for frame in read_file(file.path, file.shape, columns=_WITH_ID if self.held_back.height else EVENT_COLUMNS):
+            admitted = frame.filter(~pl.col("event_id").is_in(ids)) if self.held_back.height else frame
+            yield _ordered(eased(admitted, self._plan(file)) if self.eases else admitted)
 
     def _plan(self, file: LogFile) -> Projection:
         return Projection(self.plan.target, self.plan.system, file.shape.schema, self.plan.keeps_deletes)

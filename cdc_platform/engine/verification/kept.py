@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 import polars as pl
 
+from cdc_platform.engine.places import file_name
 from cdc_platform.engine.verification.files import Identity
-from cdc_platform.engine.verification.marks import ALL, ROWS, VALUES
+from cdc_platform.engine.verification.marks import ALL, HELD, ROWS, VALUES
 from cdc_platform.engine.verification.parts import PART, Parts
 from cdc_platform.model.digest import row_hashes
 
@@ -35,7 +35,7 @@ _FILE_COLUMNS: Final = ("path", "size", "modified", "changed", "inode")
 _WORD: Final[pl.DataType] = pl.UInt64()
 _NUMBER: Final[pl.DataType] = pl.Int64()
 _COUNTED: Final[dict[str, pl.DataType]] = {PART: pl.UInt32(), ROWS: _NUMBER}
-STATE: Final = pl.Schema({**_COUNTED, **dict.fromkeys((*VALUES, *ALL), _WORD)})
+STATE: Final = pl.Schema({**_COUNTED, HELD: _NUMBER, **dict.fromkeys((*VALUES, *ALL), _WORD)})
 FILES: Final = pl.Schema({**_COUNTED, **dict.fromkeys(ALL, _WORD)})
 _SCHEMA: Final = pl.Schema(
     {"side": pl.String(), "path": pl.String(), **dict.fromkeys(_FILE_COLUMNS[1:], _NUMBER), **STATE}
@@ -122,4 +122,4 @@ def _files(rows: pl.DataFrame | None) -> dict[Identity, pl.DataFrame]:
 
 
 def _file(home: Path, pipeline: str) -> Path:
-    return home / "state" / "verified" / f"{quote(pipeline, safe='')}.parquet"
+    return home / "state" / "verified" / f"{file_name(pipeline)}.parquet"

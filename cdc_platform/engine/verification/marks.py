@@ -20,6 +20,8 @@ VALUES: Final = ("\x1fvalue0", "\x1fvalue1")
 ALL: Final = ("\x1fall0", "\x1fall1")
 COUNT: Final = "\x1fcount"
 ROWS: Final = "rows"
+HELD: Final = "\x1fheld"
+"""Rows that the destination should hold: `ROWS` and those of keys of which an event is in quarantine."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,14 @@ from cdc_platform.sources.source import Snapshot
 
 @dataclass(slots=True)
 class Origin:
-    """`plan` is the projection of the snapshot's shape. `rows_read` counts what was asked of the source."""
+    """`plan` is the projection of the snapshot's shape. Rows of the keys `aside` are left out. `rows_read` counts what
+    was asked of the source."""
 
     snapshot: Snapshot
     table: TableName
     plan: Projection
     marking: Marking
+    aside: pl.DataFrame
     rows_read: int = 0
 
     def digests(self, parts: Sequence[int]) -> pl.DataFrame:
@@ -39,8 +41,17 @@ class Origin:
         wanted = pl.Series(parts, dtype=pl.UInt32).implode()
         for rows in self._rows(parts):
             self.rows_read += rows.height
+            if self.aside.height:
+                rows = rows.join(self.aside, on=self.aside.columns, how="anti", nulls_equal=True, maintain_order="left")
             marks = self.marking.values(self.plan.plain(rows).cast(self._types()))
             yield marks.filter(pl.col(PART).is_in(wanted))
+
+    def without_aside(self, marks: pl.DataFrame) -> pl.DataFrame:
+        """Marks of other keys than those left out."""
+        if self.aside.is_empty():
+            return marks
+        keys = self.plan.plain(self.aside)
+        return marks.join(keys, on=keys.columns, how="anti", nulls_equal=True, maintain_order="left")
 
     def _rows(self, parts: Sequence[int]) -> Iterator[pl.DataFrame]:
         columns = [self.plan.source_of(name) for name in self.marking.mapped]

@@ -18,17 +18,21 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+
+import polars as pl
 
 from cdc_platform.config.load import Pipeline
 from cdc_platform.config.settings import Settings
 from cdc_platform.engine.apply import apply
-from cdc_platform.engine.capture import Capture, capture
+from cdc_platform.engine.capture import capture
 from cdc_platform.engine.feeds import Feed, Flow, open_feed, open_flow, source_labels
+from cdc_platform.engine.follow import Capture
 from cdc_platform.engine.locks import exclusive
+from cdc_platform.engine.places import file_name
 from cdc_platform.engine.progress import Progress, silent
 from cdc_platform.engine.reconcile import reconcile
 from cdc_platform.engine.shaping import present_projection
+from cdc_platform.engine.validity import quarantine_of
 from cdc_platform.engine.verification import kept as keeping
 from cdc_platform.engine.verification.compare import Compared, Comparison, Work
 from cdc_platform.engine.verification.expected import Expected
@@ -130,7 +134,7 @@ def _verify_source(
         )
         capture(followed, progress=progress)
         with feed.source.snapshot(list(dict.fromkeys(flow.table for flow in ready))) as snapshot:
-            captured = capture(followed, snapshot.position, progress)
+            captured = capture(followed, snapshot.position, progress, snapshots=False)
             for flow in ready:
                 began = time.monotonic()
                 one = found[flow.pipeline.id]
@@ -216,15 +220,19 @@ class _Verification:
         marking = Marking.of(plan, usable.parts)
         history = self.flow.pipeline.config.destination.write_mode == "append"
         folder = self._folder() / "spool"
+        held_back = self._held_back()
+        keeps = self.flow.pipeline.config.destination.on_invalid == "quarantine"
+        expected = Expected(self.flow.log, plan, marking, held_back, keeps)
         comparison = Comparison(
-            Expected(self.flow.log, plan, marking),
-            Origin(self.snapshot, self.flow.table, plan, marking),
+            expected,
+            Origin(self.snapshot, self.flow.table, plan, marking, expected.aside()),
             Lake(contents, marking),
             history,
-            folder / quote(self.flow.pipeline.id, safe=""),
+            folder / file_name(self.flow.pipeline.id),
         )
         compared = comparison.compared(usable, self.progress)
         keeping.keep(self.home, self.flow.pipeline.id, self._fingerprint(plan), compared.kept)
+        compared.work.quarantined_keys = len(expected.aside())
         return comparison, compared
 
     def _plan(self) -> Projection:
@@ -241,8 +249,13 @@ class _Verification:
         return keeping.recall(self.home, self.flow.pipeline.id, self._fingerprint(self._plan()))
 
     def _fingerprint(self, plan: Projection) -> str:
-        described = [self.flow.log.id(), len(self.flow.log.shapes()), plan, self.options.part_rows]
+        held_back = self._held_back()["event_id"].sort().to_list()
+        described = [self.flow.log.id(), len(self.flow.log.shapes()), plan, self.options.part_rows, held_back]
         return keeping.fingerprint_of("\x00".join(map(str, described)))
+
+    def _held_back(self) -> pl.DataFrame:
+        """The events of this log that are in the pipeline's quarantine instead of its destination."""
+        return quarantine_of(self.flow).rows().filter(pl.col("log_id") == self.flow.log.id())
 
     def _folder(self) -> Path:
         return self.home / "state" / "verified"
