@@ -108,6 +108,9 @@ def test_death_in_a_repair(
     assert sorted(map(repr, table.rows())) == before
 
 
+RENAMED = "  columns: {k: {rename: kk}, v: {cast: string}}"
+
+
 def odd(world: World, folder: Path, system: str, create: str, rows: str, mode: str, extra: str = "") -> None:
     do = world.postgres_do if system == "postgres" else world.mysql_do
     do(create, f"insert into odd values {rows}")

@@ -41,7 +41,7 @@ from cdc_platform.engine.verification.marks import Marking
 from cdc_platform.engine.verification.origin import Origin
 from cdc_platform.engine.verification.parts import ROWS_A_PART, Parts, parts_for
 from cdc_platform.engine.verification.shape import ShapeDifference, mend_shape, shape_difference
-from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, Unavailable
+from cdc_platform.errors import CdcError, NeedsPerson, Unavailable
 from cdc_platform.model.evolution import carried, differences
 from cdc_platform.model.projection import Projection
 from cdc_platform.quality.checks import Verdict, verified
@@ -124,7 +124,7 @@ def _verify_source(
         for flow in flows:
             if flow.log.position() is None:
                 reason = f"nothing captured yet; run: cdc run {flow.pipeline.id}"
-                found[flow.pipeline.id].error = ConfigError(reason)
+                found[flow.pipeline.id].error = Unavailable(reason)
             else:
                 ready.append(flow)
         if not ready:
