@@ -23,7 +23,7 @@ from cdc_platform_tests.world import World
 def test_no_false_alarm_under_concurrent_load(world: World) -> None:
     world.run()
     with ThreadPoolExecutor() as threads:
-        load = threads.submit(workload, world, seconds=6.0, rate=300)
+        load = threads.submit(workload, world, seconds=3.0, rate=300)
         alarms, verifications = soak(world, lambda done: load.done() and done >= 10)
         load.result()
     assert alarms == []
@@ -120,19 +120,14 @@ def odd(world: World, folder: Path, system: str, create: str, rows: str, mode: s
     world.run()
 
 
-@pytest.mark.parametrize("system", ["postgres", "mysql"])
 @pytest.mark.parametrize(
-    ("create", "key", "extra"),
+    ("system", "create", "key", "extra"),
     [
-        ("create table odd (k varchar(20) primary key, v int)", "k", ""),
-        ("create table odd (a int, k varchar(20), v int, primary key (a, k))", "k", ""),
-        (
-            "create table odd (k varchar(20) primary key, v int)",
-            "kk",
-            "  columns: {k: {rename: kk}, v: {cast: string}}",
-        ),
-        ("create table odd (k date primary key, v int)", "k", ""),
-        ("create table odd (k numeric(20, 3) primary key, v int)", "k", "  columns: {k: {cast: string}}"),
+        ("postgres", "create table odd (k varchar(20) primary key, v int)", "k", ""),
+        ("mysql", "create table odd (a int, k varchar(20), v int, primary key (a, k))", "k", ""),
+        ("postgres", "create table odd (k varchar(20) primary key, v int)", "kk", RENAMED),
+        ("mysql", "create table odd (k date primary key, v int)", "k", ""),
+        ("postgres", "create table odd (k numeric(20, 3) primary key, v int)", "k", "  columns: {k: {cast: string}}"),
     ],
 )
 def test_odd_keys(empty_world: World, tmp_path: Path, system: str, create: str, key: str, extra: str) -> None:
@@ -172,7 +167,9 @@ def test_a_table_without_a_key(empty_world: World, tmp_path: Path) -> None:
     assert (found.missing, found.unexpected, found.repaired, found.keys) == (1, 1, True, [])
     assert sorted(map(repr, table.rows())) == before
     empty_world.mysql_do("set session sql_log_bin = 0", "insert into odd values (1, 'a')")
-    found = table.verify(repair=True)
+    # The log says nothing of it, and the log is what a verification goes by that uses what is kept.
+    assert table.verify().equal
+    found = table.verify(repair=True, full=True)
     assert (found.missing, found.unexpected, found.repaired) == (1, 0, True)
 
 
@@ -222,8 +219,7 @@ def test_the_command(world: World) -> None:
     assert (found["missing"], found["keys"]) == (1, [{"customer_id": 7}])
     (mended,) = world.cdc("verify", "postgres_customers_cdc", "--repair", "--json")
     assert (mended["missing"], mended["keys"], mended["repaired"]) == (1, [{"customer_id": 7}], True)
-    world.cdc("verify", "postgres_customers_cdc", "--full")
-    assert "nothing captured yet" in world.cdc("verify", "postgres_orders_cdc", code=3)
+    assert "there is no destination table" in world.cdc("verify", "postgres_orders_cdc", code=3)
     kept = pl.read_delta(str(world.settings.validation_results)).filter(pl.col("validation_type") == "verify")
     assert kept["status"].to_list().count("FAIL") == 1
     assert kept["status"].to_list().count("WARNING") == 1

@@ -122,8 +122,8 @@ def _verify_source(
             locks.enter_context(exclusive(flow.locks, flow.lock))
         ready = []
         for flow in flows:
-            if flow.log.position() is None:
-                reason = f"nothing captured yet; run: cdc run {flow.pipeline.id}"
+            if flow.log.position() is None or flow.destination.schema() is None:
+                reason = f"there is no destination table to verify yet; run: cdc run {flow.pipeline.id}"
                 found[flow.pipeline.id].error = Unavailable(reason)
             else:
                 ready.append(flow)
