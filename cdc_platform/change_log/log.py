@@ -46,6 +46,7 @@ from cdc_platform.change_log.shapes import (
 from cdc_platform.change_log.slices import Slice
 from cdc_platform.delta_commit import LOG, commit_info, now, put
 from cdc_platform.errors import ConfigError, NeedsPerson, Unavailable
+from cdc_platform.failpoints import failpoint
 from cdc_platform.model.event import Origin, log_schema
 from cdc_platform.model.position import Position, format_position
 from cdc_platform.model.schema import Fingerprint, TableName, TableSchema
@@ -141,6 +142,7 @@ class ChangeLog:
             # A snapshot that died before its commit, of a table that has changed since.
             shutil.rmtree(self.path)
             self._table = None
+            failpoint("log.cleared")
         first = first_version(schema)
         configuration = {
             **_PROPERTIES,
@@ -160,6 +162,7 @@ class ChangeLog:
             )
         except (OSError, DeltaError) as error:
             raise ConfigError(f"cannot write the change log at {self.path}: {_reason(error)}") from error
+        failpoint("log.created")
 
     def append(
         self,
@@ -184,6 +187,8 @@ class ChangeLog:
             written = write_files(self.path, (laid_out(frame, shape, images) for frame in events), types)
         except OSError as error:
             raise self._unwritable(error) from error
+        if written.actions:
+            failpoint("log.files.written")
         version = table.version() + 1
         actions = [*written.actions]
         if compared is not None:
@@ -209,11 +214,13 @@ class ChangeLog:
         actions = [metadata, _transaction(_EVENTS, version)]
         if (protocol := _protocol_for(table, kind)) is not None:
             actions.insert(0, protocol)
+        failpoint("log.evolve.committing")
         return self._commit(table, "CHANGE SCHEMA", actions, upto, {})
 
     def mark_unlogged(self, reason: str, upto: Position, after: Position) -> int:
         """Record that rows may have changed without events before `upto`, and why."""
         table = self._continued(after)
+        failpoint("log.mark.committing")
         return self._commit(table, "MARK", [_transaction(_UNLOGGED, table.version() + 1)], upto, {"cdc.reason": reason})
 
     def _continued(self, after: Position | None) -> DeltaTable:
@@ -237,8 +244,10 @@ class ChangeLog:
         info = commit_info(operation, **{"cdc.position": self.format(upto), **noted})
         try:
             put(self.path, version, [info, *places, *actions])
+            failpoint("log.commit.made")
             if version % _CHECKPOINT_COMMITS == 0:
                 self._required().create_checkpoint()
+                failpoint("log.checkpointed")
         except FileExistsError as error:
             raise Unavailable(f"{_MEANWHILE} {self.path}; run again") from error
         except (OSError, DeltaError) as error:

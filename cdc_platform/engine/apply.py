@@ -22,6 +22,7 @@ from cdc_platform.engine.locks import exclusive
 from cdc_platform.engine.progress import Progress, silent
 from cdc_platform.engine.shaping import evolved, opened
 from cdc_platform.errors import ConfigError
+from cdc_platform.failpoints import failpoint
 from cdc_platform.model.change import DELETE, INSERT, UPDATE
 from cdc_platform.model.collapse import history, last_changes
 from cdc_platform.model.projection import Projection
@@ -59,6 +60,7 @@ def apply(flow: Flow, progress: Progress = silent) -> Application:
         shape = flow.log.shape_at(applied.version if applied else 0)
         done.start = done.end = applied.position if applied else ""
         done.log_version = applied.version if applied else 0
+        failpoint("apply.reading")
         for part in flow.log.read(after=done.log_version):
             if part.shape != shape:
                 plan, shape = evolved(flow, plan, part.shape, log_id), part.shape
@@ -90,6 +92,7 @@ def _apply_slice(flow: Flow, plan: Projection, part: Slice, log_id: str, empty: 
         # A snapshot's primary keys are unique, so an empty table takes it as it comes, in bounded memory.
         frames = counter.watch(part.frames(_COLUMNS))
         written = flow.destination.append((plan.rows(history(f)) for f in frames), applied)
+    failpoint("apply.committed")
     counter.settle()
     done.version, done.log_version, done.end = written.table_version, part.version, position
     done.rows_written += written.rows

@@ -35,6 +35,7 @@ from cdc_platform.engine.progress import Progress, silent
 from cdc_platform.engine.reconcile import reconcile
 from cdc_platform.engine.record import evolve, record
 from cdc_platform.errors import CdcError, ConfigError, Gap, NeedsPerson, SchemaConflict
+from cdc_platform.failpoints import failpoint
 from cdc_platform.model.change import Captured, Followed
 from cdc_platform.model.event import Origin, events
 from cdc_platform.model.evolution import carried, differences
@@ -97,6 +98,7 @@ def _followable(feed: Feed, done: Capture) -> dict[TableName, TableSchema]:
             if position is None:
                 tables[table] = feed.source.schemas([table])[table]
                 feed.source.prepare([table])
+                failpoint("capture.prepared")
             else:
                 # Not prepared again: that would put a table back into a publication which it was taken out of, and
                 # hide that its changes in between are lost.
@@ -153,6 +155,7 @@ def _snapshot(feed: Feed, fresh: list[TableName], done: Capture, progress: Progr
     fingerprints = feed.source.fingerprints(fresh)
     with feed.source.snapshot(fresh) as snapshot:
         text = feed.source.format(snapshot.position)
+        failpoint("capture.snapshot.begun")
         binlog_base = parse_binlog(text)[0] if feed.system == "mysql" else None
         for table in fresh:
             log = feed.logs[table]
@@ -170,6 +173,7 @@ def _snapshot_events(
 ) -> Iterator[pl.DataFrame]:
     total, read = snapshot.count(table), 0
     for batch in ahead(snapshot.read(table)):
+        failpoint("capture.snapshot.read")
         read += len(batch)
         progress(f"snapshot {table.name}", read, total)
         yield events(batch, origin, _FIRST_SHAPE, datetime.now(UTC), snapshot=True)
@@ -182,7 +186,9 @@ def _follow(feed: Feed, tables: list[TableName], until: Position, done: Capture,
     start = min(positions.values(), default=until)
     followed = {table: Followed(feed.logs[table].schema(), position) for table, position in positions.items()}
     for captured in feed.source.changes(followed, start, until) if start < until else ():
+        failpoint("capture.fetched")
         added = _log(feed, captured, positions, done)
+        failpoint("capture.recorded")
         if added:
             captured_rows += added
             progress(f"capture {feed.label}", captured_rows)
@@ -258,6 +264,7 @@ def _take_shape(feed: Feed, table: TableName, now: TableSchema, head: Position) 
     if reason := feed.source.rewritten_by(known, shape):
         log.mark_unlogged(reason, place, position)
         position = place
+        failpoint("capture.shape.marked")
     evolve(log, shape, place, position)
 
 
@@ -320,4 +327,6 @@ def _acknowledge(feed: Feed, done: Capture) -> None:
             done.failures.setdefault(table, error)
             return  # what this log holds is not known, so nothing is known to be safe
     if known := [p for p in positions if p is not None]:
+        failpoint("capture.acknowledging")
         feed.source.acknowledge(min(known))
+        failpoint("capture.acknowledged")
