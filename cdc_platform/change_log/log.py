@@ -48,7 +48,7 @@ from cdc_platform.change_log.shapes import (
     to_json,
 )
 from cdc_platform.change_log.slices import Slice
-from cdc_platform.delta_commit import LOG, commit_info, now, put
+from cdc_platform.delta_commit import LOG, commit_info, now, put, sync
 from cdc_platform.errors import ConfigError, Lost, NeedsPerson, Unavailable
 from cdc_platform.model.event import Origin, log_schema
 from cdc_platform.model.lifecycle import OpenGap, State, Step
@@ -259,6 +259,23 @@ class ChangeLog:
         if origin.identity != identity:
             actions += [self._metadata(table, {_ORIGIN: json.dumps(asdict(replace(origin, identity=identity)))})]
         return self._commit(table, "RESYNC", actions, position, {})
+
+    def set_aside(self, place: Path) -> bool:
+        """Move the log to `place`, in one step, so that another one can be begun; whether there was one."""
+        if not self.path.exists():
+            return False
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            self.path.rename(place)
+            sync(self.path.parent)
+        except OSError as error:
+            raise ConfigError(f"cannot move {self.path} to {place}: {error.strerror}") from error
+        self._table = None
+        return True
+
+    def bytes(self) -> int:
+        """The size of its files."""
+        return sum(file.stat().st_size for file in self.path.glob("*.parquet"))
 
     def _continued(self, after: Position | None) -> DeltaTable:
         table = self._required()

@@ -68,6 +68,12 @@ class Destination(Protocol):
     def scan(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
         """All rows of the latest version, some or all columns, in bounded memory; no rows when there is no table."""
 
+    def set_aside(self, suffix: str) -> str | None:
+        """Give the table another name, its own with `suffix`, so that a new one can be begun in its place.
+
+        Returns the new name; None when there is no table. One step: it was done or it was not.
+        """
+
     def table_version(self) -> int | None:
         """The latest Delta version or Iceberg snapshot id; None when there is no table."""
 

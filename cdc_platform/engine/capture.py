@@ -102,17 +102,25 @@ def _followable(feed: Feed, done: Capture) -> dict[TableName, TableSchema]:
                 tables[table] = feed.source.schemas([table])[table]
                 feed.source.prepare([table])
             else:
-                # Not prepared again: that would put a table back into a publication which it was taken out of, and
-                # hide that its changes in between are lost.
-                gaps.raise_open(log)
-                _check_lineage(feed, table, log, identity)
-                feed.source.check_resumable(position)
-                tables[table] = _shape_now(feed, table)
-                _check_identity(feed, table, log)
+                tables[table] = follow(feed, table, log, position, identity)
         except CdcError as error:
             tables.pop(table, None)
             done.failures[table] = error
     return tables
+
+
+def follow(feed: Feed, table: TableName, log: ChangeLog, position: Position, identity: str) -> TableSchema:
+    """The shape now of a table that is followed; raises what keeps it from being followed further. Reads only.
+
+    It is not prepared again: that would put a table back into a publication which it was taken out of, and hide that
+    its changes in between are lost.
+    """
+    gaps.raise_open(log)
+    _check_lineage(feed, table, log, identity)
+    feed.source.check_resumable(position)
+    shape = _shape_now(feed, table)
+    _check_identity(feed, table, log)
+    return shape
 
 
 def _shape_now(feed: Feed, table: TableName) -> TableSchema:
