@@ -12,7 +12,8 @@ reading. Only one writer may append (the engine holds the source's lock); a comm
 ours fail instead of being rebased, because its events may be the same as ours.
 
 Each commit's events have one shape (shapes.py), the log's own at that commit: so the shape, too, is that of `position`.
-A log without `position` holds nothing that counts: its snapshot was never committed.
+A log without `position` holds nothing that counts: its snapshot was never committed, or not all of its chunks were. In
+the latter case it has `reached` a place with some of the table's keys (chunks.py), for its writer alone.
 
 What a commit may say depends on where the table stands (model/lifecycle.py): behind an open gap, which is a commit
 too, nothing is logged but a resync.
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -37,6 +38,7 @@ from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from cdc_platform.change_log import standing
+from cdc_platform.change_log.chunks import Chunk, chunk_of
 from cdc_platform.change_log.files import polars_schema, write_files
 from cdc_platform.change_log.shapes import (
     SchemaVersion,
@@ -85,7 +87,21 @@ class ChangeLog:
         return self._loaded() is not None
 
     def position(self) -> Position | None:
-        """The bound up to which the log is complete; None until the snapshot is in."""
+        """The bound up to which the log is complete; None until the snapshot is in, with all its chunks."""
+        reached = self.reached()
+        return None if reached is None or self.unfinished() else reached
+
+    def unfinished(self) -> Chunk | None:
+        """How far the snapshot is, where some of its chunks are in and not all."""
+        table = self._loaded()
+        last = table.transaction_version(standing.CHUNK) if table else None
+        if table is None or last is None or table.transaction_version(standing.WHOLE) is not None:
+            return None
+        return chunk_of(str(self._actions(last)["commitInfo"][0]["cdc.chunk"]))
+
+    def reached(self) -> Position | None:
+        """Where the log stands: `position`, and while the snapshot is unfinished the bound up to which the log is
+        complete for the keys that are in. None before the snapshot's first commit."""
         table = self._loaded()
         at = table.transaction_version(standing.AT) if table else None
         if table is None or at is None:
@@ -151,13 +167,12 @@ class ChangeLog:
     ) -> None:
         """Make the empty log in place of one that a snapshot which died has left."""
         if self.exists():
-            if self.position() is not None:
+            if self.reached() is not None:
                 raise NeedsPerson(f"there is a change log at {self.path} already; move it away to begin anew")
             if (self.schema(), self.origin(), self.fingerprint()) == (schema, origin, fingerprint):
                 return
             # A snapshot that died before its commit, of a table that has changed since.
-            shutil.rmtree(self.path)
-            self._table = None
+            self.discard()
         first = first_version(schema)
         configuration = {
             **_PROPERTIES,
@@ -178,6 +193,19 @@ class ChangeLog:
         except (OSError, DeltaError) as error:
             raise ConfigError(f"cannot write the change log at {self.path}: {_reason(error)}") from error
 
+    def discard(self) -> None:
+        """Remove a log whose snapshot is unfinished: nobody has read it. It is gone at once, or still there."""
+        if self.position() is not None:
+            raise NeedsPerson(f"the change log at {self.path} holds a whole snapshot; it is not removed")
+        aside = self.path.with_name(f"{self.path.name}~discarded")  # the name of no table's log
+        try:
+            shutil.rmtree(aside, ignore_errors=True)
+            self.path.rename(aside)
+            shutil.rmtree(aside, ignore_errors=True)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self._table = None
+
     def append(
         self,
         events: Iterable[pl.DataFrame],
@@ -185,16 +213,18 @@ class ChangeLog:
         after: Position | None,
         snapshot: bool = False,
         compared: Fingerprint | None = None,
+        chunk: Callable[[], Chunk] | None = None,
     ) -> int:
         """Add all events and the position they reach in one commit; returns its version.
 
         `after` is the log's position that the events continue from (None for its snapshot): a log that is elsewhere
         by now was written by somebody else. `events` may be endless for memory: files are written as they come,
         the commit is at the end. An error that `events` raises passes through, and nothing is committed.
-        `compared` says that these events make the log equal to its source, which had this fingerprint.
+        `compared` says that these events make the log equal to its source, which had this fingerprint. `chunk` tells,
+        once all events were taken, how far a snapshot is that comes in several commits.
         """
         table = self._continued(after)
-        step = standing.step_of(table, snapshot, compared is not None)
+        step = standing.step_of(table, snapshot, compared is not None, chunk is not None)
         standing.check(table, step)
         shape, types = self.shapes()[-1], pa.schema(table.schema().to_arrow())
         images = polars_schema(types)["after"]
@@ -213,6 +243,14 @@ class ChangeLog:
         if written.actions:
             actions += [_transaction(_EVENTS, version)]
         noted = {"cdc.snapshot": str(snapshot).lower(), "cdc.memory": str(written.memory)}
+        if chunk is not None:
+            progress = chunk()
+            standing.check(table, Step.SNAPSHOT if progress.last else Step.CHUNK)
+            noted["cdc.chunk"] = progress.to_json()
+            actions += [
+                _transaction(name, version)
+                for name in ((standing.CHUNK, standing.WHOLE) if progress.last else (standing.CHUNK,))
+            ]
         return self._commit(table, "WRITE", actions, upto, noted)
 
     def advance(self, upto: Position, after: Position) -> int:
@@ -279,7 +317,7 @@ class ChangeLog:
 
     def _continued(self, after: Position | None) -> DeltaTable:
         table = self._required()
-        if self.position() != after:
+        if self.reached() != after:
             raise Unavailable(f"{_MEANWHILE} {self.path}; run again")
         # From here on the table in hand stays as it is: a commit by somebody else must collide with ours.
         return table

@@ -1,6 +1,7 @@
 """Where a table stands, read from its change log's app transactions. Each names the last commit that said so:
 
-    cdc.at         the position, hence a snapshot that is whole
+    cdc.at         the position, hence a snapshot's first commit
+    cdc.chunk      a chunk of the snapshot came in             cdc.whole      the last one did
     cdc.unlogged   rows may have changed without events        cdc.compared   the log was compared with its source
     cdc.gap        changes were lost                           cdc.resync     a resync began
                                                                cdc.resynced   it ended
@@ -19,6 +20,7 @@ from cdc_platform.errors import Lost
 from cdc_platform.model.lifecycle import OpenGap, State, Step, taken
 
 AT: Final = "cdc.at"
+CHUNK, WHOLE = "cdc.chunk", "cdc.whole"
 UNLOGGED, COMPARED = "cdc.unlogged", "cdc.compared"
 GAP, RESYNC, RESYNCED = "cdc.gap", "cdc.resync", "cdc.resynced"
 
@@ -26,6 +28,8 @@ GAP, RESYNC, RESYNCED = "cdc.gap", "cdc.resync", "cdc.resynced"
 def state_of(table: DeltaTable) -> State:
     if table.transaction_version(AT) is None:
         return State.NEW
+    if table.transaction_version(CHUNK) is not None and table.transaction_version(WHOLE) is None:
+        return State.SNAPSHOTTING
     gap = table.transaction_version(GAP) or 0
     if gap > (table.transaction_version(RESYNCED) or 0):
         return State.RESYNCING if (table.transaction_version(RESYNC) or 0) > gap else State.GAP
@@ -38,10 +42,10 @@ def check(table: DeltaTable, step: Step) -> None:
     taken(state_of(table), step)
 
 
-def step_of(table: DeltaTable, snapshot: bool, compared: bool) -> Step:
+def step_of(table: DeltaTable, snapshot: bool, compared: bool, chunk: bool = False) -> Step:
     """What a commit of events is: it depends on what goes on."""
     if snapshot:
-        return Step.SNAPSHOT
+        return Step.CHUNK if chunk else Step.SNAPSHOT
     if state_of(table) == State.RESYNCING:
         return Step.RESYNCED if compared else Step.DIFFERENCES
     return Step.COMPARED if compared else Step.CHANGES

@@ -35,6 +35,16 @@ class TableConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class SnapshotConfig:
+    """How a new table's rows are read: in chunks of about `chunk_rows` by ranges of the primary key's first column,
+    `parallel` of them at a time (Postgres), from one snapshot for `hold_seconds` or so."""
+
+    chunk_rows: int = Field(default=1_000_000, ge=1)
+    parallel: int = Field(default=1, ge=1, le=16)
+    hold_seconds: float = Field(default=30.0, ge=0)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class SourceConfig:
     """Where changes come from. `connection` keeps its `${NAME}`s until a connection is opened (load.resolve).
 
@@ -45,6 +55,7 @@ class SourceConfig:
     connection: dict[str, Any] = field(repr=False)
     tables: list[TableConfig] = Field(min_length=1)
     name: str = ""
+    snapshot: SnapshotConfig = field(default_factory=SnapshotConfig)
 
     @property
     def label(self) -> str:

@@ -63,7 +63,7 @@ def apply(flow: Flow, progress: Progress = silent) -> Application:
             if part.shape != shape:
                 plan, shape = evolved(flow, plan, part.shape, log_id), part.shape
             if part.files:
-                _apply_slice(flow, plan, part, log_id, empty=applied is None and done.version is None, done=done)
+                _apply_slice(flow, plan, part, log_id, done)
                 progress(f"apply {flow.pipeline.id}", sum(done.events.values()) + done.snapshot_rows)
         done.end = done.end or flow.log.format(position)
         done.version = done.version if done.version is not None else flow.destination.table_version()
@@ -71,14 +71,14 @@ def apply(flow: Flow, progress: Progress = silent) -> Application:
     return done
 
 
-def _apply_slice(flow: Flow, plan: Projection, part: Slice, log_id: str, empty: bool, done: Application) -> None:
+def _apply_slice(flow: Flow, plan: Projection, part: Slice, log_id: str, done: Application) -> None:
     position = flow.log.position_of(part.version)
     applied = Applied(log_id, part.version, position)
     counter = _Counter(done)
     upsert = flow.pipeline.config.destination.write_mode == "upsert"
     source_key = [plan.source_of(name) for name in plan.target.key]
     own_key = set(source_key) == set(plan.shape.primary_key)
-    if upsert and not (part.snapshot and empty and own_key):
+    if upsert and not (part.snapshot and own_key):
         changes = last_changes(counter.watch(part.frames(_COLUMNS)), source_key)
         if part.snapshot and changes.height < part.rows:
             raise ConfigError(
@@ -87,7 +87,8 @@ def _apply_slice(flow: Flow, plan: Projection, part: Slice, log_id: str, empty: 
             )
         written = flow.destination.upsert(plan.rows(changes), applied)
     else:
-        # A snapshot's primary keys are unique, so an empty table takes it as it comes, in bounded memory.
+        # A snapshot's primary keys are unique, and its chunks begin the histories of theirs: rows of which the table
+        # has none yet, which it takes as they come, in bounded memory.
         frames = counter.watch(part.frames(_COLUMNS))
         written = flow.destination.append((plan.rows(history(f)) for f in frames), applied)
     counter.settle()

@@ -20,6 +20,9 @@ from cdc_platform.errors import NeedsPerson
 from cdc_platform.model.event import BOOKKEEPING
 from cdc_platform.model.position import Position
 
+_DAY_US = 86_400_000_000
+_DAYS_IN_400_YEARS = 146_097
+
 
 def event_lines(flow: Flow, limit: int | None = None, start: Position | None = None) -> Iterator[str]:
     """Events at or after `start` in log order. Decimals, times and bytes (base64) are text, so nothing is rounded."""
@@ -51,9 +54,19 @@ def _is_time(dtype: object) -> bool:
 
 
 def _text(name: str, dtype: object) -> pl.Expr:
+    """ISO 8601, with a sign where the year has not four digits. The calendar repeats itself every 400 years, and Polars
+    prints none beyond 262142: so it prints a moment of the same day in our own 400 years."""
+    cycles = pl.field(name).cast(pl.Date).to_physical().cast(pl.Int64) // _DAYS_IN_400_YEARS
     if isinstance(dtype, pl.Datetime):
-        return pl.field(name).dt.to_string("%Y-%m-%dT%H:%M:%S%.6f" + ("Z" if dtype.time_zone else ""))
-    return pl.field(name).dt.to_string("%Y-%m-%d")
+        near = (pl.field(name).to_physical() - cycles * (_DAYS_IN_400_YEARS * _DAY_US)).cast(dtype)
+        rest = near.dt.to_string("-%m-%dT%H:%M:%S%.6f" + ("Z" if dtype.time_zone else ""))
+    else:
+        near = (pl.field(name).to_physical() - cycles * _DAYS_IN_400_YEARS).cast(pl.Int32).cast(pl.Date)
+        rest = near.dt.to_string("-%m-%d")
+    year = near.dt.year() + 400 * cycles
+    digits = year.abs().cast(pl.String).str.zfill(4)
+    sign = pl.when(year < 0).then(pl.lit("-")).when(year > 9999).then(pl.lit("+")).otherwise(pl.lit(""))
+    return pl.concat_str(sign, digits, rest).alias(name)
 
 
 def _line(event: dict[str, Any]) -> str:

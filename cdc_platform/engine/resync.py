@@ -30,7 +30,7 @@ from cdc_platform.config.load import Pipeline
 from cdc_platform.config.settings import Settings
 from cdc_platform.engine import gaps
 from cdc_platform.engine.apply import Application, apply
-from cdc_platform.engine.capture import capture, follow
+from cdc_platform.engine.capture import capture, resumable
 from cdc_platform.engine.feeds import Feed, Flow, open_feed, open_flow, source_labels
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.engine.memory import remember
@@ -239,7 +239,7 @@ class _Session:
         """A gap that nobody has captured since it is there."""
         source = self.feed.source
         try:
-            follow(self.feed, flow.table, log, position, source.identity())
+            resumable(self.feed, flow.table, log, position, source.identity())
         except Gap as gap:
             now, available = datetime.now(UTC), source.format(source.available())
             return OpenGap(gap.lost, str(gap), now, log.format(position), available)

@@ -27,7 +27,8 @@ from cdc_platform.errors import Gap, Lost
 class State(StrEnum):
     """Where a table stands."""
 
-    NEW = "new"  # nothing of it is logged, or its snapshot is not whole yet
+    NEW = "new"  # nothing of it is logged
+    SNAPSHOTTING = "snapshotting"  # some chunks of its snapshot are, and what happened to their keys
     FOLLOWING = "following"
     DOUBTED = "doubted"  # followed, and rows may have changed unlogged: to be compared once
     GAP = "gap"  # changes are lost behind the log's position
@@ -37,7 +38,8 @@ class State(StrEnum):
 class Step(StrEnum):
     """What a commit of a change log says."""
 
-    SNAPSHOT = "a snapshot"
+    CHUNK = "a chunk of a snapshot"
+    SNAPSHOT = "a snapshot"  # or its last chunk; a doubt that came in between is one from there on
     CHANGES = "changes"  # also none, or another shape: the log goes on
     DOUBT = "a doubt"
     COMPARED = "a comparison"
@@ -50,6 +52,11 @@ class Step(StrEnum):
 TRANSITIONS: Mapping[tuple[State, Step], State] = MappingProxyType(
     {
         (State.NEW, Step.SNAPSHOT): State.FOLLOWING,
+        (State.NEW, Step.CHUNK): State.SNAPSHOTTING,
+        (State.SNAPSHOTTING, Step.CHUNK): State.SNAPSHOTTING,
+        (State.SNAPSHOTTING, Step.SNAPSHOT): State.FOLLOWING,
+        (State.SNAPSHOTTING, Step.CHANGES): State.SNAPSHOTTING,
+        (State.SNAPSHOTTING, Step.DOUBT): State.SNAPSHOTTING,
         (State.FOLLOWING, Step.CHANGES): State.FOLLOWING,
         (State.FOLLOWING, Step.DOUBT): State.DOUBTED,
         (State.FOLLOWING, Step.COMPARED): State.FOLLOWING,

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from cdc_platform.model.change import Captured, ChangeBatch, Followed
 from cdc_platform.model.keeping import Extent, Keeping
+from cdc_platform.model.key_range import KeyRange
 from cdc_platform.model.position import Position
 from cdc_platform.model.schema import Fingerprint, TableName, TableSchema
 
@@ -24,11 +25,20 @@ class Snapshot(Protocol):
     def count(self, table: TableName) -> int:
         """Rows of the table in this snapshot."""
 
-    def read(self, table: TableName, columns: Sequence[str] | None = None) -> Iterator[ChangeBatch]:
+    def read(
+        self, table: TableName, columns: Sequence[str] | None = None, within: KeyRange | None = None
+    ) -> Iterator[ChangeBatch]:
         """All rows as INSERTs with `at = position.at - 1` and ordinals 0, 1, ...; bounded memory.
 
-        With `columns`, only those (the batch's schema is narrowed likewise). Values are equal to what
-        `Source.changes` delivers for the same row.
+        With `columns`, only those (the batch's schema is narrowed likewise); with `within`, one of `split`'s, only that
+        range's rows, ordinals from 0 again. Values are equal to what `Source.changes` delivers for the same row.
+        """
+
+    def split(self, table: TableName, rows: int, within: KeyRange | None = None) -> list[KeyRange]:
+        """The table, or one range of it, in ascending ranges without gaps of about `rows` rows each.
+
+        Together they hold every key there can be, or all of `within`. A range may hold fewer rows, and more only
+        where rows share their leading key. One range where the key's order is not the lake's (model/key_range.py).
         """
 
 

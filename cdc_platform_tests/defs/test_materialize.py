@@ -12,8 +12,9 @@ from deltalake import DeltaTable, QueryBuilder
 from cdc_platform.defs import captures
 from cdc_platform.defs import failures as failing
 from cdc_platform.defs.build import build
-from cdc_platform.engine.capture import Capture, capture
+from cdc_platform.engine.capture import capture
 from cdc_platform.engine.feeds import Feed
+from cdc_platform.engine.follow import Capture
 from cdc_platform.engine.memory import recall
 from cdc_platform.engine.progress import Progress
 from cdc_platform.errors import CdcError, ConfigError, Gap, Lost, Unavailable
