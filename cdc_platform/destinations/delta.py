@@ -25,6 +25,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
+from cdc_platform.delta_commit import LOG, sync
 from cdc_platform.destinations import (
     arrange,
     delta_compact,
@@ -199,6 +200,18 @@ class DeltaDestination:
 
     def opening(self, version: int) -> Mapping[str, str]:
         return delta_versions.opening(self._path, version)
+
+    def set_aside(self, suffix: str) -> str | None:
+        if not (self._path / LOG).exists():
+            return None
+        place = self._path.with_name(f"{self._path.name}.{suffix}")
+        try:
+            self._path.rename(place)
+            sync(place.parent)
+        except OSError as error:
+            raise self._failure(error) from error
+        self._schema = None
+        return str(place)
 
     def table_version(self) -> int | None:
         table = self._open()
