@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cdc_platform.cli import at
+from cdc_platform.cli import at, diff, replay
 from cdc_platform.cli.output import complain, err, print_json, print_table, progress_bars
 from cdc_platform.cli.session import Session
 from cdc_platform.errors import CdcError
@@ -214,6 +214,8 @@ def schema(
 
 
 at.register(app)
+diff.register(app)
+replay.register(app)
 
 
 @app.command(hidden=True)
