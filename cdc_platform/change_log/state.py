@@ -159,7 +159,7 @@ def departures(log: ChangeLog, keys: pl.DataFrame, since: int) -> pl.DataFrame:
     found = [keys.clear().with_columns(pl.lit(None, pl.Int64).alias(LSN))]
     for part in log.slices(newest_first=True):
         if part.snapshot:
-            break
+            continue  # a chunk of it, with changes before
         for file in reversed(part.files):
             newest = 0
             for frame in read_file(file, part.shape, columns=(*_WITH_LSN, "_at")):

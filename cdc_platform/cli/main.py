@@ -282,6 +282,7 @@ def _run_document(result: PipelineRun) -> dict[str, object]:
         "seconds": round(result.seconds, 3),
         "evidence": a.proof,
     }
+    document |= {"quarantined": a.quarantined} if a.quarantined else {}
     return document | ({"error": str(result.error)} if result.error else {})
 
 

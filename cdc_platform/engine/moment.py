@@ -119,7 +119,7 @@ def moment(flow: Flow, asked: Asked, ahead: Ahead) -> Moment:
             f"the change log of {flow.pipeline.id} begins at {log.format(begin)}, the position of its snapshot: what "
             "the table was before is not known"
         )
-    shape = next(s for s in reversed(log.shapes()) if not s.commit or log.reached(s.commit) <= position)
+    shape = next(s for s in reversed(log.shapes()) if not s.commit or log.reached_by(s.commit) <= position)
     _check_key(log, shape)
     last, following, inside = _neighbours(log, position)
     doubt = next((d for d in doubts(commits) if d.touches(position)), None)
@@ -133,7 +133,7 @@ def _held_by(flow: Flow, asked: TableVersionNumber) -> Position:
         # Delta's versions without a mark (a compaction) hold what the one before them does.
         below = delta and version.number < asked.number <= (flow.destination.table_version() or 0)
         if below or version.number == asked.number:
-            return flow.log.reached(version.applied.version)
+            return flow.log.reached_by(version.applied.version)
     raise ConfigError(
         f"{flow.pipeline.id}: the destination knows no version {asked.number} that was written from this change log; "
         f"'cdc at {flow.pipeline.id} --time now' names the newest one"
