@@ -54,6 +54,7 @@ from cdc_platform.change_log.shapes import (
 from cdc_platform.change_log.slices import Slice
 from cdc_platform.delta_commit import LOG, commit_info, now, put
 from cdc_platform.errors import ConfigError, Lost, NeedsPerson, Unavailable
+from cdc_platform.failpoints import failpoint
 from cdc_platform.model.event import COMPARED, Origin, log_schema
 from cdc_platform.model.lifecycle import OpenGap, State, Step
 from cdc_platform.model.position import Position, format_position
@@ -175,6 +176,7 @@ class ChangeLog:
                 return
             # A snapshot that died before its commit, of a table that has changed since.
             self.discard()
+            failpoint("log.cleared")
         first = first_version(schema)
         configuration = {
             **_PROPERTIES,
@@ -194,6 +196,7 @@ class ChangeLog:
             )
         except (OSError, DeltaError) as error:
             raise ConfigError(f"cannot write the change log at {self.path}: {_reason(error)}") from error
+        failpoint("log.created")
 
     def discard(self) -> None:
         """Remove a log whose snapshot is unfinished: nobody has read it. It is gone at once, or still there."""
@@ -235,6 +238,8 @@ class ChangeLog:
             written = write_files(self.path, (laid_out(frame, shape, images) for frame in events), types)
         except OSError as error:
             raise self._unwritable(error) from error
+        if written.actions:
+            failpoint("log.files.written")
         version = table.version() + 1
         actions = [*written.actions]
         if compared is not None:
@@ -269,12 +274,14 @@ class ChangeLog:
         actions = [metadata, _transaction(_EVENTS, version)]
         if (protocol := _protocol_for(table, kind)) is not None:
             actions.insert(0, protocol)
+        failpoint("log.evolve.committing")
         return self._commit(table, "CHANGE SCHEMA", actions, upto, {})
 
     def mark_unlogged(self, reason: str, upto: Position, after: Position) -> int:
         """Record that rows may have changed without events before `upto`, and why."""
         table = self._continued(after)
         standing.check(table, Step.DOUBT)
+        failpoint("log.mark.committing")
         return self._commit(
             table, "MARK", [_transaction(standing.UNLOGGED, table.version() + 1)], upto, {"cdc.reason": reason}
         )
@@ -320,8 +327,10 @@ class ChangeLog:
         info = commit_info(operation, **{"cdc.position": self.format(upto), **noted})
         try:
             put(self.path, version, [info, *places, *actions])
+            failpoint("log.commit.made")
             if version % _CHECKPOINT_COMMITS == 0:
                 self._required().create_checkpoint()
+                failpoint("log.checkpointed")
         except FileExistsError as error:
             raise Unavailable(f"{_MEANWHILE} {self.path}; run again") from error
         except (OSError, DeltaError) as error:

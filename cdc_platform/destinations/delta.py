@@ -47,6 +47,7 @@ from cdc_platform.destinations.destination import Applied, TableVersion, Written
 from cdc_platform.destinations.places import blocked
 from cdc_platform.destinations.rows import RowCheck
 from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, SchemaConflict, Unavailable
+from cdc_platform.failpoints import failpoint
 from cdc_platform.model.evidence import Evidence
 from cdc_platform.model.target import SortField, TableLayout, TargetField, TargetSchema
 
@@ -124,6 +125,7 @@ class DeltaDestination:
         with self._failing(writer):
             checked = RowCheck(self._ensured(), self._name).all(rows)
             written = writer.added(checked, shape, Arrangement(shape.terms, shape.sort))
+        failpoint("delta.files.written")
         count = sum(rows for _, rows in written)
 
         def commit() -> Written:
@@ -291,6 +293,7 @@ class DeltaDestination:
         actions += [action for action, _ in written]
         if made.touched and shape.properties.get(delta_table.CHANGE_FEED) == "true":
             actions += writer.feed(delta_upsert.feed(made, replaced, schema.key, names), shape)
+        failpoint("delta.files.written")
         delta_log.commit(table, self._path, "MERGE", actions, applied, evidence)
         return Written(table.version(), changes.height, _added(actions))
 
@@ -308,6 +311,7 @@ class DeltaDestination:
             metadata = delta_create.metadata_action(table, found.configuration, found.fields, found.partition_columns)
             actions += [{"metaData": metadata}]
             actions += self._recast(table, found, writer)
+        failpoint("delta.evolve.committing")
         delta_log.commit(table, self._path, "ALTER TABLE", actions, applied)
         return Written(table.version(), 0)
 

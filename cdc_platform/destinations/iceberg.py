@@ -31,6 +31,7 @@ from cdc_platform.destinations.iceberg_metadata import Metadata
 from cdc_platform.destinations.places import blocked
 from cdc_platform.destinations.rows import RowCheck
 from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, SchemaConflict, Unavailable
+from cdc_platform.failpoints import failpoint
 from cdc_platform.model.evidence import Evidence
 from cdc_platform.model.target import SOURCE_IDS, SortField, TableLayout, TargetField, TargetSchema
 
@@ -85,6 +86,7 @@ class IcebergDestination:
         if wanted:
             with self._guard(), self._load().transaction() as transaction:
                 transaction.set_properties(wanted)
+            failpoint("iceberg.properties.set")
 
     def _take(self, metadata: Metadata, schema: TargetSchema) -> None:
         """Take this schema for the table's, whose metadata this is. Raises SchemaConflict where it is not."""
@@ -145,6 +147,7 @@ class IcebergDestination:
             except BaseException:
                 written.discard()
                 raise
+        failpoint("iceberg.files.written")
         shape = table.metadata.current_schema_id, table.metadata.default_spec_id
 
         def commit() -> Written:
@@ -173,6 +176,7 @@ class IcebergDestination:
             attempts.append(self._writing(table))
             new = rewritten(live, made, schema.key, changes.columns, lambda replaced: None)
             added, _ = attempts[-1].write(new, Arrangement(self._layout.partitions, sort))
+            failpoint("iceberg.files.written")
             removed = entries(table, {live.paths[i] for i in made.touched})
             return self._commit(table, removed, added, applied, changes.height, evidence=evidence())
 
@@ -222,6 +226,7 @@ class IcebergDestination:
         for attempt in Retrying(stop=stop_after_attempt(_CREATE_ATTEMPTS), wait=wait, retry=racing, reraise=True):
             with attempt:
                 iceberg_table.create(self._catalog(), self._identifier, schema, self._written_layout)
+        failpoint("iceberg.created")
 
     # Opening and failing
 
