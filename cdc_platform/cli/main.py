@@ -17,6 +17,7 @@ import typer
 from cdc_platform.cli import at, diff, replay, resync
 from cdc_platform.cli.output import complain, err, finish, print_json, print_table, progress_bars
 from cdc_platform.cli.session import Session
+from cdc_platform.cli.verify import verify
 from cdc_platform.errors import CdcError
 
 if TYPE_CHECKING:
@@ -185,6 +186,9 @@ def check(pipelines: Pipelines = None, as_json: AsJson = False) -> None:
     finish([(c.pipeline, c.error) for c in results])
     if any(v.status == "FAIL" for c in results for v in c.verdicts):
         raise typer.Exit(1)
+
+
+app.command()(verify)
 
 
 @app.command()

@@ -15,6 +15,7 @@ import sqlite3
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +27,7 @@ from cdc_platform.destinations import iceberg_metadata, iceberg_names, iceberg_t
 from cdc_platform.destinations.arrange import Arrangement
 from cdc_platform.destinations.commit import Conflict, once
 from cdc_platform.destinations.copy_on_write import FILE, batches, plan, rewritten
-from cdc_platform.destinations.destination import Applied, TableVersion, Written, nothing
+from cdc_platform.destinations.destination import Applied, Contents, TableVersion, Written, nothing
 from cdc_platform.destinations.iceberg_evolution import Evolution, evolution
 from cdc_platform.destinations.iceberg_metadata import Metadata
 from cdc_platform.destinations.places import blocked
@@ -96,7 +97,7 @@ class IcebergDestination:
         iceberg_table.check_same(metadata, schema, layout, self._name)
         self._schema, self._layout = schema, layout
 
-    def evolve(self, schema: TargetSchema, applied: Applied) -> None:
+    def evolve(self, schema: TargetSchema, applied: Applied, drop_unknown: bool = False) -> None:
         schema = iceberg_table.required_schema(schema)
         if self._schema is None:
             metadata = self._existing_metadata()
@@ -105,7 +106,7 @@ class IcebergDestination:
         def attempt() -> Written:
             table = self._load()
             metadata = iceberg_metadata.read(table.metadata_location)
-            change = evolution(metadata, schema, self._name)
+            change = evolution(metadata, schema, self._name, drop_unknown)
             there = metadata.applied(applied.log_id)
             newest = applied if there is None or there.version < applied.version else there
             if change is None and newest == there:
@@ -117,7 +118,7 @@ class IcebergDestination:
             there = metadata.applied(applied.log_id)
             if there is None or there.version < applied.version:
                 return None
-            change = evolution(metadata, schema, self._name)
+            change = evolution(metadata, schema, self._name, drop_unknown)
             return Written(metadata.snapshot_id or -1, 0) if change is None else None
 
         with self._guard():
@@ -200,6 +201,46 @@ class IcebergDestination:
             iceberg_versions.check_there(live.paths if version is not None else (), version, self._name)
             for batch in batches(range(len(live.paths)), live.sizes):
                 yield live.read(batch, names).collect().drop(FILE)
+
+    def contents(self) -> Contents | None:
+        if self._metadata() is None:
+            return None
+        from cdc_platform.destinations.iceberg_live import live_files
+
+        with self._guard():
+            live = live_files(self._load(), ())
+        return Contents([iceberg_metadata.local_path(path) for path in live.paths], live.sizes, live.read)
+
+    def mend(self, gone: Mapping[Path, pl.Series | None], rows: Iterator[pl.DataFrame], applied: Applied) -> Written:
+        from cdc_platform.destinations import iceberg_mend
+
+        schema = self._ensured()
+        names = [field.name for field in schema.fields]
+        sort = self._layout.sort or tuple(SortField(name) for name in schema.key)
+        with self._guard():
+            table = self._load()
+            written = self._writing(table)
+            try:
+                stay = iceberg_mend.staying(table, gone, names, self._name)
+                checked = RowCheck(schema, self._name).all(rows)
+                added, count = written.write(chain(stay, checked), Arrangement(self._layout.partitions, sort))
+            except BaseException:
+                written.discard()
+                raise
+            shape = table.metadata.current_schema_id, table.metadata.default_spec_id
+
+            def commit() -> Written:
+                current = self._load()
+                if (current.metadata.current_schema_id, current.metadata.default_spec_id) != shape:
+                    raise SchemaConflict(f"{self._name} changed its columns while it was written to; run again")
+                removed = iceberg_mend.removed(current, gone, self._name)
+                return self._commit(current, removed, added, applied, count)
+
+            def landed() -> Written | None:
+                snapshot = iceberg_mend.made(self._load(), gone, added)
+                return None if snapshot is None else Written(snapshot, count)
+
+            return once(commit, landed, written.discard, _doubtful(), self._name)
 
     def versions(self, log_id: str) -> Iterator[TableVersion]:
         metadata = self._metadata()
