@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cdc_platform.cli import at
+from cdc_platform.cli import at, diff, replay, resync
 from cdc_platform.cli.output import complain, err, finish, print_json, print_table, progress_bars
 from cdc_platform.cli.session import Session
 from cdc_platform.cli.verify import verify
@@ -218,6 +218,9 @@ def schema(
 
 
 at.register(app)
+app.command()(resync.resync)
+diff.register(app)
+replay.register(app)
 
 
 @app.command(hidden=True)

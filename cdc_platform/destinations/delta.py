@@ -25,6 +25,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
+from cdc_platform.delta_commit import LOG, sync
 from cdc_platform.destinations import (
     arrange,
     delta_compact,
@@ -48,6 +49,7 @@ from cdc_platform.destinations.destination import Applied, Contents, TableVersio
 from cdc_platform.destinations.places import blocked
 from cdc_platform.destinations.rows import RowCheck
 from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, SchemaConflict, Unavailable
+from cdc_platform.failpoints import failpoint
 from cdc_platform.model.evidence import Evidence
 from cdc_platform.model.target import SortField, TableLayout, TargetField, TargetSchema
 
@@ -125,6 +127,7 @@ class DeltaDestination:
         with self._failing(writer):
             checked = RowCheck(self._ensured(), self._name).all(rows)
             written = writer.added(checked, shape, Arrangement(shape.terms, shape.sort))
+        failpoint("delta.files.written")
         count = sum(rows for _, rows in written)
 
         def commit() -> Written:
@@ -216,6 +219,18 @@ class DeltaDestination:
 
     def opening(self, version: int) -> Mapping[str, str]:
         return delta_versions.opening(self._path, version)
+
+    def set_aside(self, suffix: str) -> str | None:
+        if not (self._path / LOG).exists():
+            return None
+        place = self._path.with_name(f"{self._path.name}.{suffix}")
+        try:
+            self._path.rename(place)
+            sync(place.parent)
+        except OSError as error:
+            raise self._failure(error) from error
+        self._schema = None
+        return str(place)
 
     def table_version(self) -> int | None:
         table = self._open()
@@ -310,6 +325,7 @@ class DeltaDestination:
         actions += [action for action, _ in written]
         if made.touched and shape.properties.get(delta_table.CHANGE_FEED) == "true":
             actions += writer.feed(delta_upsert.feed(made, replaced, schema.key, names), shape)
+        failpoint("delta.files.written")
         delta_log.commit(table, self._path, "MERGE", actions, applied, evidence)
         return Written(table.version(), changes.height, _added(actions))
 
@@ -327,6 +343,7 @@ class DeltaDestination:
             metadata = delta_create.metadata_action(table, found.configuration, found.fields, found.partition_columns)
             actions += [{"metaData": metadata}]
             actions += self._recast(table, found, writer)
+        failpoint("delta.evolve.committing")
         delta_log.commit(table, self._path, "ALTER TABLE", actions, applied)
         return Written(table.version(), 0)
 

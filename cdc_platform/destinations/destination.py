@@ -121,6 +121,12 @@ class Destination(Protocol):
     def opening(self, version: int) -> Mapping[str, str]:
         """How other tools open a version: the tool's name and what a person writes there; empty without a table."""
 
+    def set_aside(self, suffix: str) -> str | None:
+        """Give the table another name, its own with `suffix`, so that a new one can be begun in its place.
+
+        Returns the new name; None when there is no table. One step: it was done or it was not.
+        """
+
     def contents(self) -> Contents | None:
         """The data files of the latest version; None when there is no table."""
 

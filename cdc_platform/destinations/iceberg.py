@@ -12,6 +12,7 @@ from the metadata file (iceberg_metadata.py); pyiceberg is imported by the first
 from __future__ import annotations
 
 import sqlite3
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -32,6 +33,7 @@ from cdc_platform.destinations.iceberg_metadata import Metadata
 from cdc_platform.destinations.places import blocked
 from cdc_platform.destinations.rows import RowCheck
 from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, SchemaConflict, Unavailable
+from cdc_platform.failpoints import failpoint
 from cdc_platform.model.evidence import Evidence
 from cdc_platform.model.target import SOURCE_IDS, SortField, TableLayout, TargetField, TargetSchema
 
@@ -86,6 +88,7 @@ class IcebergDestination:
         if wanted:
             with self._guard(), self._load().transaction() as transaction:
                 transaction.set_properties(wanted)
+            failpoint("iceberg.properties.set")
 
     def _take(self, metadata: Metadata, schema: TargetSchema) -> None:
         """Take this schema for the table's, whose metadata this is. Raises SchemaConflict where it is not."""
@@ -146,6 +149,7 @@ class IcebergDestination:
             except BaseException:
                 written.discard()
                 raise
+        failpoint("iceberg.files.written")
         shape = table.metadata.current_schema_id, table.metadata.default_spec_id
 
         def commit() -> Written:
@@ -174,6 +178,7 @@ class IcebergDestination:
             attempts.append(self._writing(table))
             new = rewritten(live, made, schema.key, changes.columns, lambda replaced: None)
             added, _ = attempts[-1].write(new, Arrangement(self._layout.partitions, sort))
+            failpoint("iceberg.files.written")
             removed = entries(table, {live.paths[i] for i in made.touched})
             return self._commit(table, removed, added, applied, changes.height, evidence=evidence())
 
@@ -246,6 +251,18 @@ class IcebergDestination:
         metadata = self._metadata()
         return {} if metadata is None else iceberg_versions.opening(metadata, self._identifier, version)
 
+    def set_aside(self, suffix: str) -> str | None:
+        if self._metadata() is None:
+            return None
+        name = f"{self._table}_{suffix}"
+        with self._guard():
+            try:
+                self._catalog().rename_table(self._identifier, f"{self._namespace}.{name}")
+            except NotImplementedError as error:
+                raise NeedsPerson(f"{self._name}: its catalog cannot rename it; move it away there") from error
+        self._schema, self._layout = None, self._written_layout
+        return f"{self._namespace}.{name}"
+
     def table_version(self) -> int | None:
         metadata = self._metadata()
         return None if metadata is None else metadata.snapshot_id
@@ -262,7 +279,16 @@ class IcebergDestination:
         wait = wait_random_exponential(multiplier=0.02, max=0.5)
         for attempt in Retrying(stop=stop_after_attempt(_CREATE_ATTEMPTS), wait=wait, retry=racing, reraise=True):
             with attempt:
-                iceberg_table.create(self._catalog(), self._identifier, schema, self._written_layout)
+                catalog, location = self._catalog(), self._free_location()
+                iceberg_table.create(catalog, self._identifier, schema, self._written_layout, location)
+        failpoint("iceberg.created")
+
+    def _free_location(self) -> str | None:
+        """Where the new table goes if not to its usual folder: that is taken by one that was set aside."""
+        usual = self._warehouse / self._namespace / self._table
+        if self._config is not None or not usual.exists():
+            return None
+        return f"{usual}-{uuid.uuid4().hex[:8]}"
 
     # Opening and failing
 
