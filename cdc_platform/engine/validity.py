@@ -30,7 +30,7 @@ from cdc_platform.model.rules import NOW, Rule, broken
 from cdc_platform.model.schema import TableSchema
 from cdc_platform.quality.quarantine import Quarantine
 
-COLUMNS = ("operation", "timestamp", "metadata", "before", "after", "_at", "_ordinal", "_snapshot")
+COLUMNS = ("event_id", "operation", "timestamp", "metadata", "before", "after", "_at", "_ordinal", "_snapshot")
 _KEPT_ROWS = 100_000
 _RULE, _COLUMN, _REASON = "rule", "column", "reason"
 
@@ -60,11 +60,6 @@ class Gate:
     def keeps(self) -> bool:
         """Whether what may not pass is put aside, rather than stopping the pipeline."""
         return self.flow.pipeline.config.destination.on_invalid == "quarantine"
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns of events that it wants to see."""
-        return ("event_id", *COLUMNS) if self.keeps else COLUMNS
 
     def admitted(self, frames: Iterator[pl.DataFrame], log_id: str, after: int, version: int) -> Iterator[pl.DataFrame]:
         """The frames with the changes that may pass. What may not is in quarantine when they have come to their end.
