@@ -20,8 +20,9 @@ import numpy as np
 import polars as pl
 
 from cdc_platform.errors import ConfigError, InvalidRow, NeedsPerson, Unavailable
+from cdc_platform.model import canonical
 from cdc_platform.model.change import INSERT, OPERATION, TIMESTAMP_UTC, ChangeBatch
-from cdc_platform.model.key_range import WHOLE, Bound, KeyRange, cut
+from cdc_platform.model.key_range import WHOLE, Bound, KeyRange, cut, runs
 from cdc_platform.model.position import Position, binlog_at, format_binlog
 from cdc_platform.model.schema import TableName, TableSchema
 from cdc_platform.sources.cells import BadCell, Cells, column
@@ -118,6 +119,17 @@ class MySQLSnapshot:
             return bound_of(found[0][0], whole, name) if found else None
 
         return cut(name, within or WHOLE, key)
+
+    def digests(self, table: TableName, columns: Sequence[str], ranges: Sequence[KeyRange]) -> pl.DataFrame:
+        """Rows and digest of each range; see `sources.source.Snapshot`."""
+        return canonical.digests(self._frames(table, columns, ranges), columns, ranges)
+
+    def _frames(self, table: TableName, columns: Sequence[str], ranges: Sequence[KeyRange]) -> Iterator[pl.DataFrame]:
+        """Rows of these ranges, with their key."""
+        wanted = list(dict.fromkeys([*columns, *(ranges[0].columns if ranges else ())]))
+        for _, _, whole in runs(ranges):
+            for batch in self.read(table, wanted, whole):
+                yield batch.frame["after"].struct.unnest()
 
     def _batch(self, table: Table, codepages: Sequence[Codepage | None], packets: Packets, done: int) -> ChangeBatch:
         series = []
