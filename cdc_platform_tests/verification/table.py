@@ -56,10 +56,10 @@ class Verifiable:
     def do(self, *statements: str) -> None:
         (self.world.postgres_do if self.system == "postgres" else self.world.mysql_do)(*statements)
 
-    def verify(self, repair: bool = False, full: bool = False) -> Verified:
+    def verify(self, repair: bool = False, full: bool = False, in_database: bool = False) -> Verified:
         """Raises the pipeline's error."""
         everything = self.world.pipelines()
-        options = Options(repair, full, self.part_rows)
+        options = Options(repair, full, in_database, self.part_rows)
         (found,) = verify(self.world.settings, self.world.variables, everything, select(everything, []), options)
         if found.error:
             raise found.error

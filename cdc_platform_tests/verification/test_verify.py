@@ -33,21 +33,37 @@ def test_no_false_alarm_under_concurrent_load(world: World) -> None:
 def test_a_verification_costs_what_changed(empty_world: World, tmp_path: Path) -> None:
     table = Verifiable(empty_world, tmp_path / "pipelines", "postgres", "deltalake", "upsert", part_rows=30)
     first = table.verify().work
-    assert (first.parts_compared, first.source_rows_read) == (first.parts, ROWS - 1)
+    assert (first.parts_compared, first.source_rows) == (first.parts, ROWS - 1)
     assert (first.log_files_read, first.lake_files_read) == (first.log_files, first.lake_files)
     idle = table.verify().work
-    assert (idle.parts_compared, idle.source_rows_read, idle.log_files_read, idle.lake_files_read) == (0, 0, 0, 0)
+    assert (idle.parts_compared, idle.source_rows, idle.log_files_read, idle.lake_files_read) == (0, 0, 0, 0)
     table.do("update things set note = 'one' where id = 100")
     one = table.verify().work
     assert one.parts_compared == 1
-    assert one.source_rows_read <= 31
+    assert one.source_rows <= 31
     assert one.lake_files_read < one.lake_files or one.lake_files == 1
     full = table.verify(full=True).work
-    assert full.source_rows_read == ROWS - 1
+    assert full.source_rows == ROWS - 1
     # A part that was mended is as good as one that was equal.
     table.delete("id", 50)
     assert table.verify(repair=True).repaired
-    assert table.verify().work.source_rows_read == 0
+    assert table.verify().work.source_rows == 0
+
+
+@pytest.mark.parametrize("system", ["postgres", "mysql"])
+def test_digests_of_the_database(empty_world: World, tmp_path: Path, system: str) -> None:
+    table = Verifiable(empty_world, tmp_path / "pipelines", system, "deltalake", "upsert")
+    clean = table.verify(in_database=True)
+    assert (clean.equal, clean.rows, clean.work.source_rows_digested) == (True, ROWS - 1, ROWS - 1)
+    assert clean.work.source_rows_read == 0
+    table.delete("id", 7)
+    mended = table.verify(repair=True, in_database=True)
+    assert (mended.missing, mended.repaired) == (1, True)
+    if system == "mysql":
+        table.do("set session sql_log_bin = 0", "update things set note = 'silently' where id = 20")
+        mended = table.verify(repair=True, full=True, in_database=True)
+        assert (mended.keys, mended.different, mended.repaired) == ([{"id": 20}], 1, True)
+        table.assert_equal()
 
 
 def test_what_is_kept_is_a_cache(empty_world: World, tmp_path: Path) -> None:
@@ -56,7 +72,7 @@ def test_what_is_kept_is_a_cache(empty_world: World, tmp_path: Path) -> None:
     (kept,) = (empty_world.home / "state" / "verified").iterdir()
     for damage in (kept.unlink, lambda: kept.write_bytes(b"not Parquet")):
         damage()
-        assert table.verify().work.source_rows_read == ROWS - 1
+        assert table.verify().work.source_rows == ROWS - 1
 
 
 def test_rows_that_changed_without_a_word_in_the_log(empty_world: World, tmp_path: Path) -> None:

@@ -51,10 +51,12 @@ from cdc_platform.sources.source import Snapshot
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`full` uses nothing that is kept. `part_rows` is about how many rows are compared as one."""
+    """`full` uses nothing that is kept. `in_database` lets the database compute the digests of its rows where it can
+    (canonical.py). `part_rows` is about how many rows are compared as one."""
 
     repair: bool = False
     full: bool = False
+    in_database: bool = False
     part_rows: int = ROWS_A_PART
 
 
@@ -217,7 +219,7 @@ class _Verification:
         if contents is None:
             raise NeedsPerson(f"{self.flow.pipeline.id}: its destination is gone; run again to make it anew")
         usable = known or keeping.nothing(self._parts(plan))
-        marking = Marking.of(plan, usable.parts)
+        marking = Marking.of(plan, usable.parts, self.options.in_database)
         history = self.flow.pipeline.config.destination.write_mode == "append"
         folder = self._folder() / "spool"
         held_back = self._held_back()
@@ -250,7 +252,8 @@ class _Verification:
 
     def _fingerprint(self, plan: Projection) -> str:
         held_back = self._held_back()["event_id"].sort().to_list()
-        described = [self.flow.log.id(), len(self.flow.log.shapes()), plan, self.options.part_rows, held_back]
+        how = (self.options.part_rows, self.options.in_database)
+        described = [self.flow.log.id(), len(self.flow.log.shapes()), plan, how, held_back]
         return keeping.fingerprint_of("\x00".join(map(str, described)))
 
     def _held_back(self) -> pl.DataFrame:
