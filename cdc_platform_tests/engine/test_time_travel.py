@@ -11,6 +11,7 @@ from deltalake import DeltaTable
 
 from cdc_platform.engine.at import AsOf
 from cdc_platform.engine.moment import TableVersionNumber, parse_asked
+from cdc_platform.engine.replay import replay, replica_of
 from cdc_platform.errors import ConfigError, Unavailable
 from cdc_platform.model.position import Position, binlog_at
 from cdc_platform_tests.engine.time_machine import State, TimeMachine, time_machine
@@ -100,7 +101,7 @@ def test_a_table_that_changes_its_shape(empty_world: World, system: str) -> None
             # Rows got their default without a word in the log, until they were compared with the source.
             found = machine.at(target, unsure.position)
             assert not found.exact
-            assert "without a word" in found.notes[0]
+            assert "without an event" in found.notes[0]
             assert machine.at(target, machine.states[-1].position).exact
 
 
@@ -156,6 +157,26 @@ def forget(machine: TimeMachine, target: Target) -> None:
 def assert_is_without_table(state: State, found: AsOf) -> None:
     assert found.exact
     assert state.seen(found.shown) == state.rows
+
+
+def test_a_version_that_lacks_what_went_to_the_quarantine_is_not_named(empty_world: World) -> None:
+    options = {"on_invalid": "quarantine", "columns": {"amount": {"required": True}}}
+    with time_machine(empty_world, "postgres", seed=10, destination=options) as machine:
+        machine.transaction("update things set amount = 1.5 where id = 2")
+        machine.run()
+        for target in machine.targets:
+            for state in machine.states:
+                found = machine.at(target, state.position)
+                assert (found.version, found.origin) == (None, "change log")
+                assert "quarantine" in found.notes[0]
+                assert state.seen(found.shown) == state.rows
+            # A replay holds back the same, in a quarantine of its own.
+            loaded = machine.pipelines.loaded
+            replica = replica_of(loaded[target.pipeline], list(loaded.values()), None)
+            done = replay(machine.world.settings, machine.world.variables, loaded[target.pipeline], replica)
+            assert done.comparison is not None
+            assert done.comparison.equal
+            assert done.application.quarantined == 1
 
 
 def test_the_command(empty_world: World) -> None:
