@@ -52,7 +52,7 @@ from cdc_platform.change_log.shapes import (
     to_json,
 )
 from cdc_platform.change_log.slices import Slice
-from cdc_platform.delta_commit import LOG, commit_info, now, put
+from cdc_platform.delta_commit import LOG, commit_info, now, put, sync
 from cdc_platform.errors import ConfigError, Lost, NeedsPerson, Unavailable
 from cdc_platform.failpoints import failpoint
 from cdc_platform.model.event import COMPARED, Origin, log_schema
@@ -252,11 +252,12 @@ class ChangeLog:
         noted = {"cdc.snapshot": str(snapshot).lower(), "cdc.memory": str(written.memory)}
         if chunk is not None:
             progress = chunk()
+            standing.check(table, Step.SNAPSHOT if progress.last else Step.CHUNK)
             noted["cdc.chunk"] = progress.to_json()
-            actions += [_transaction(standing.CHUNK, version)]
-            if progress.last:
-                standing.check(table, Step.SNAPSHOT)
-                actions += [_transaction(standing.WHOLE, version)]
+            actions += [
+                _transaction(name, version)
+                for name in ((standing.CHUNK, standing.WHOLE) if progress.last else (standing.CHUNK,))
+            ]
         return self._commit(table, "WRITE", actions, upto, noted)
 
     def advance(self, upto: Position, after: Position) -> int:
@@ -305,6 +306,23 @@ class ChangeLog:
         if origin.identity != identity:
             actions += [self._metadata(table, {_ORIGIN: json.dumps(asdict(replace(origin, identity=identity)))})]
         return self._commit(table, "RESYNC", actions, position, {})
+
+    def set_aside(self, place: Path) -> bool:
+        """Move the log to `place`, in one step, so that another one can be begun; whether there was one."""
+        if not self.path.exists():
+            return False
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            self.path.rename(place)
+            sync(self.path.parent)
+        except OSError as error:
+            raise ConfigError(f"cannot move {self.path} to {place}: {error.strerror}") from error
+        self._table = None
+        return True
+
+    def bytes(self) -> int:
+        """The size of its files."""
+        return sum(file.stat().st_size for file in self.path.glob("*.parquet"))
 
     def _continued(self, after: Position | None) -> DeltaTable:
         table = self._required()

@@ -106,6 +106,11 @@ def described_target(flow: Flow) -> TargetSchema:
     return first_projection(flow, shape).target if fields is None else _described(flow, fields, shape)
 
 
+def described_at(flow: Flow, version: int) -> TargetSchema:
+    """The shape of a destination that holds the log up to `version`, as the pipeline describes it."""
+    return _described(flow, flow.destination.schema() or (), flow.log.shape_at(version).schema)
+
+
 def _described(flow: Flow, fields: Sequence[TargetField], shape: TableSchema) -> TargetSchema:
     shapes = [version.schema for version in flow.log.shapes()]
     key = key_of(flow, shape, shapes)
