@@ -51,6 +51,10 @@ def test_it_is_the_difference_of_the_states(empty_world: World, system: str) -> 
         machine.churn(4)
         machine.run()
         machine.churn(3)
+        # What is changed back is no difference.
+        machine.transaction("update things set n = n + 1")
+        machine.transaction("update things set n = n - 1", "insert into things (id) values (90)")
+        machine.transaction("delete from things where id = 90")
         machine.run()
         seen = set()
         for start, end in combinations(machine.states, 2):

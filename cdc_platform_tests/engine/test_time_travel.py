@@ -61,6 +61,9 @@ def test_a_time_is_the_state_after_the_last_commit_by_then(empty_world: World, s
         for state in machine.states if system == "postgres" else machine.states[::2]:
             found = machine.at(target, state.time.isoformat())
             assert_is(machine, target, state, found)
+        # What was committed at the very time is in.
+        newest = machine.events(target)[-1]["timestamp"]["source_ts"]
+        assert_is(machine, target, machine.states[-1], machine.at(target, newest))
         # Nothing has happened since: the source says so.
         assert_is(machine, target, machine.states[-1], machine.at(target, "now"))
         with pytest.raises(ConfigError, match="begins with the table's state"):
