@@ -86,9 +86,9 @@ class Gate:
         """The events that may pass; and the others with `rule`, `column`, `reason`. Without `keeps`: InvalidRow."""
         faults = list(self._broken_rules(events))
         if self.keeps:
-            events = eased(events, self.plan)
             destination = self.flow.pipeline.config.destination
             partitions = destination.layout().partitions
+            events = eased(events, self.plan, destination.type, partitions)
             found = misfits(history(events), self.plan, destination.type, partitions)
             faults += [(one.rows, None, one.column, f"column '{one.column}' {one.reason}") for one in found]
         if not faults:
