@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from cdc_platform.config.load import Pipeline
 from cdc_platform.config.settings import Settings
 from cdc_platform.engine.apply import Application, apply
-from cdc_platform.engine.capture import Capture, capture
+from cdc_platform.engine.capture import capture
 from cdc_platform.engine.feeds import Feed, Flow, open_feed, open_flow, source_labels
+from cdc_platform.engine.follow import Capture
 from cdc_platform.engine.memory import remember
 from cdc_platform.engine.progress import Progress, silent
 from cdc_platform.engine.shaping import first_projection
 from cdc_platform.errors import CdcError, ConfigError
+from cdc_platform.failpoints import failpoint
 
 
 @dataclass(slots=True)
@@ -52,6 +54,7 @@ def run(
         except CdcError as error:
             captures[label] = error
         seconds[label] = time.monotonic() - began
+    failpoint("run.captured")
     results = []
     for pipeline in chosen:
         began = time.monotonic()

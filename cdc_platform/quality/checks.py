@@ -10,7 +10,7 @@ from typing import Any, Literal
 from cdc_platform.model.digest import Digest
 
 Status = Literal["PASS", "FAIL", "WARNING"]
-ValidationType = Literal["row_count", "checksum", "lag", "schema"]
+ValidationType = Literal["row_count", "checksum", "lag", "schema", "verify"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,18 @@ def beside_quarantine(verdict: Verdict, changes: int, rows: int) -> Verdict:
     status: Status = "WARNING" if verdict.status == "PASS" else verdict.status
     details = {**verdict.details, "quarantined_changes": changes, "rows_left_out": rows}
     return replace(verdict, status=status, details=details, actual=f"{verdict.actual}, {changes} changes in quarantine")
+
+
+def verified(
+    rows: int, counts: Mapping[str, int], equal: bool, details: Mapping[str, Any], milliseconds: int
+) -> Verdict:
+    """Every row compared at one position. `counts` are of keys that are missing, unexpected and different.
+
+    What was found is told also where it was mended: then it is a warning.
+    """
+    found = _rows(rows) if equal else ", ".join(f"{number} {kind}" for kind, number in counts.items())
+    status: Status = "PASS" if equal else "WARNING" if details.get("repaired") else "FAIL"
+    return Verdict("verify", status, _rows(rows), found, details, milliseconds)
 
 
 def rule(

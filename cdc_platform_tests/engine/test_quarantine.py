@@ -226,9 +226,9 @@ def die_in(patch: pytest.MonkeyPatch, owner: type, method: str, when: str) -> No
     """Let the write of all rows be the last thing that happens, before or after its commit."""
     real = getattr(owner, method)
 
-    def deadly(self: Any, rows: Any, applied: Applied) -> None:
+    def deadly(self: Any, rows: Any, applied: Applied, *evidence: Any) -> None:
         if when == "after":
-            real(self, rows, applied)
+            real(self, rows, applied, *evidence)
         else:
             list(rows)
         raise Killed
@@ -307,7 +307,7 @@ def test_a_replay_whose_commit_was_lost_to_another_writer_takes_nothing_out(
     write(world, "postgres", "deltalake", mode, QUARANTINE, "")
     flow = flow_of(world)
     with monkeypatch.context() as armed:
-        armed.setattr(DeltaDestination, mode, lambda self, rows, applied: Written(0, 0))
+        armed.setattr(DeltaDestination, mode, lambda self, rows, applied, *evidence: Written(0, 0))
         with pytest.raises(Unavailable, match="replay again"):
             replay(flow)
     assert [key for key, *_ in held(world)] == ['{"id":1}']
