@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cdc_platform.cli import at, diff, replay, resync
+from cdc_platform.cli.history import show_history
 from cdc_platform.cli.output import complain, err, finish, print_json, print_table, progress_bars
+from cdc_platform.cli.quarantine import quarantine
 from cdc_platform.cli.session import Session
 from cdc_platform.cli.verify import verify
 from cdc_platform.errors import CdcError
@@ -30,6 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Change data capture from Postgres and MySQL into Delta Lake and Iceberg.",
 )
+
+app.add_typer(quarantine, name="quarantine")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 Pipelines = Annotated[list[str] | None, typer.Argument(metavar="[PIPELINE]...", help="Pipeline ids; all without any.")]
@@ -168,12 +172,20 @@ def events(
 
 
 @app.command()
-def check(pipelines: Pipelines = None, as_json: AsJson = False) -> None:
-    """Compare sources and destinations at one position; results are kept in the table validation_results."""
+def check(
+    pipelines: Pipelines = None,
+    history: Annotated[bool, typer.Option("--history", help="Show kept results; check nothing.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="With --history: at most so many.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Compare sources and destinations at one position and look at the rules; results are kept in a table."""
     from cdc_platform.engine.check import check as compare
 
     session = Session()
     everything, chosen = session.pipelines(pipelines)
+    if history:
+        show_history(session, [p.id for p in chosen], limit, as_json)
+        return
     with progress_bars() as progress:
         results = compare(session.settings, session.environment, everything, chosen, progress)
     if as_json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from cdc_platform.model.digest import Digest
@@ -85,6 +85,13 @@ def schema(
     if not passed:
         found += f": {len(missing)} missing, {len(unexpected)} unexpected, {len(different)} of another type"
     return Verdict("schema", _status(passed), f"{len(expected)} columns", found, details)
+
+
+def beside_quarantine(verdict: Verdict, changes: int, rows: int) -> Verdict:
+    """A comparison that left rows out because their last change is in quarantine: no pass, and no failure for that."""
+    status: Status = "WARNING" if verdict.status == "PASS" else verdict.status
+    details = {**verdict.details, "quarantined_changes": changes, "rows_left_out": rows}
+    return replace(verdict, status=status, details=details, actual=f"{verdict.actual}, {changes} changes in quarantine")
 
 
 def verified(

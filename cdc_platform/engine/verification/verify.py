@@ -32,7 +32,7 @@ from cdc_platform.engine.places import file_name
 from cdc_platform.engine.progress import Progress, silent
 from cdc_platform.engine.reconcile import reconcile
 from cdc_platform.engine.shaping import present_projection
-from cdc_platform.engine.validity import quarantine_of
+from cdc_platform.engine.validity import held_by, quarantine_of
 from cdc_platform.engine.verification import kept as keeping
 from cdc_platform.engine.verification.compare import Compared, Comparison, Work
 from cdc_platform.engine.verification.expected import Expected
@@ -222,7 +222,7 @@ class _Verification:
         folder = self._folder() / "spool"
         held_back = self._held_back()
         keeps = self.flow.pipeline.config.destination.on_invalid == "quarantine"
-        expected = Expected(self.flow.log, plan, marking, held_back, keeps)
+        expected = Expected(self.flow.log, plan, marking, held_back, held_by(self.flow) if keeps else None)
         comparison = Comparison(
             expected,
             Origin(self.snapshot, self.flow.table, plan, marking, expected.aside()),
