@@ -24,6 +24,8 @@ from cdc_platform.errors import CdcError, ConfigError
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _PARTING = re.compile(r"[./\\]")
 _UNKNOWN_KEY = {"unexpected_keyword_argument", "extra_forbidden"}
+# What pydantic adds to a key's path: the whole's own name, and which form of a rule's operand was read.
+_NO_KEYS = {"PipelineConfig", "OtherColumn", "Constant"}
 _ADAPTER = TypeAdapter(PipelineConfig)
 
 
@@ -182,7 +184,7 @@ def _explain(error: ValidationError) -> str:
     problems = error.errors(include_input=False, include_url=False)
     # A misspelt key shows up as a missing one too: the misspelling says more.
     problem = next((p for p in problems if p["type"] in _UNKNOWN_KEY), problems[0])
-    path = [part for part in problem["loc"] if part != "PipelineConfig"]
+    path = [part for part in problem["loc"] if part not in _NO_KEYS]
     key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
     if problem["type"] in _UNKNOWN_KEY:
         valid = _keys_at(path[:-1])
@@ -198,7 +200,8 @@ def _keys_at(path: Sequence[str | int]) -> list[str]:
     hint: Any = PipelineConfig
     for part in path:
         hint = _child(hint, part)
-    return [f.name for f in dataclasses.fields(hint)] if dataclasses.is_dataclass(hint) else []
+    forms = (hint, *typing.get_args(hint))
+    return [f.name for form in forms if dataclasses.is_dataclass(form) for f in dataclasses.fields(form)]
 
 
 def _child(hint: Any, part: str | int) -> Any:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
+from cdc_platform.config.rules import RuleConfig, check_rules
 from cdc_platform.model.evolution import Kind, Policy
 from cdc_platform.model.projection import ColumnRule
 from cdc_platform.model.target import PartitionField, SortField, TableLayout
@@ -28,7 +29,8 @@ class TableConfig:
 
     `primary_key` is read from the source when left out.
 
-    The columns in `as_text` are read as the server's own text, for values that their type here cannot hold.
+    The columns in `as_text` are read as the server's own text, for values that their type here cannot hold. `rules`
+    say what each row must be.
     """
 
     name: str = Field(min_length=1)
@@ -36,6 +38,22 @@ class TableConfig:
     primary_key: list[str] | None = None
     cdc_column: str | None = None
     as_text: list[str] = field(default_factory=list)
+    rules: list[RuleConfig] = field(default_factory=list)
+
+    @field_validator("rules")
+    @classmethod
+    def _named_once(cls, value: list[RuleConfig]) -> list[RuleConfig]:
+        return check_rules(value)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class SnapshotConfig:
+    """How a new table's rows are read: in chunks of about `chunk_rows` by ranges of the primary key's first column,
+    `parallel` of them at a time (Postgres), from one snapshot for `hold_seconds` or so."""
+
+    chunk_rows: int = Field(default=1_000_000, ge=1)
+    parallel: int = Field(default=1, ge=1, le=16)
+    hold_seconds: float = Field(default=30.0, ge=0)
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -49,6 +67,7 @@ class SourceConfig:
     connection: dict[str, Any] = field(repr=False)
     tables: list[TableConfig] = Field(min_length=1)
     name: str = ""
+    snapshot: SnapshotConfig = field(default_factory=SnapshotConfig)
 
     @property
     def label(self) -> str:
@@ -103,7 +122,11 @@ class SchemaChanges:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class DestinationConfig:
-    """Where rows go. For Iceberg, `path` is the warehouse and `table` is `namespace.name`."""
+    """Where rows go. For Iceberg, `path` is the warehouse and `table` is `namespace.name`.
+
+    `on_invalid` says what becomes of a change that breaks an enforced rule, or that the table cannot hold;
+    `quarantine` where such changes are kept (a Delta table), in place of `lake/quarantine/<pipeline>`.
+    """
 
     type: Literal["deltalake", "iceberg"]
     path: str = Field(min_length=1)
@@ -116,11 +139,15 @@ class DestinationConfig:
     columns: dict[str, ColumnConfig] = field(default_factory=dict)
     schema_changes: SchemaChanges = field(default_factory=SchemaChanges)
     preview: int = Field(default=0, ge=0, le=100)
+    on_invalid: Literal["stop", "quarantine"] = "stop"
+    quarantine: str | None = None
 
     @model_validator(mode="after")
     def _iceberg_table(self) -> DestinationConfig:
         if self.type == "deltalake" and (self.table or self.catalog):
             raise ValueError("'table' and 'catalog' belong to iceberg destinations; a Delta table is its path")
+        if self.quarantine and self.on_invalid == "stop":
+            raise ValueError("'quarantine' says where, and on_invalid: quarantine is missing")
         for part in self.table.split(".") if self.table else ():
             # Warehouses make a folder of each part.
             if not part or part != part.strip() or any(c in "/\\" or ord(c) < 32 for c in part):

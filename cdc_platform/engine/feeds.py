@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cdc_platform.change_log.log import ChangeLog
@@ -25,6 +25,19 @@ from cdc_platform.sources.source import Source
 
 
 @dataclass(frozen=True, slots=True)
+class Chunking:
+    """How a table's snapshot is taken: `rows` a chunk, so many `readers` at a time, one snapshot for some `seconds`.
+
+    `keys` are those that pipelines name as their own: that they tell all rows apart is checked where a snapshot is one.
+    """
+
+    rows: int = 1_000_000
+    readers: int = 1
+    seconds: float = 30.0
+    keys: frozenset[frozenset[str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Feed:
     """One source and the change logs of the tables followed in it."""
 
@@ -34,6 +47,10 @@ class Feed:
     source: Source
     logs: Mapping[TableName, ChangeLog]
     locks: Path
+    chunking: Mapping[TableName, Chunking] = field(default_factory=dict)
+
+    def chunking_of(self, table: TableName) -> Chunking:
+        return self.chunking.get(table, Chunking())
 
     @property
     def lock(self) -> str:
@@ -65,7 +82,12 @@ def table_of(pipeline: Pipeline, schema: str) -> TableName:
     table = pipeline.config.table
     if table.schema is not None:
         return TableName(table.schema, table.name)
-    first, dot, rest = table.name.partition(".")
+    return table_named(table.name, schema)
+
+
+def table_named(name: str, schema: str) -> TableName:
+    """A table as a pipeline writes it: `table` or `schema.table`."""
+    first, dot, rest = name.partition(".")
     return TableName(first, rest) if dot else TableName(schema, first)
 
 
@@ -100,9 +122,22 @@ def open_feed(
         as_text.setdefault(table_of(pipeline, schema), set()).update(pipeline.config.table.as_text)
     source = open_source(system, connection, slot_name(settings, label), as_text)
     try:
-        yield Feed(label, system, str(connection.get("database", "")), source, logs, settings.locks)
+        database = str(connection.get("database", ""))
+        yield Feed(label, system, database, source, logs, settings.locks, _chunking(mine, schema))
     finally:
         source.close()
+
+
+def _chunking(pipelines: Sequence[Pipeline], schema: str) -> dict[TableName, Chunking]:
+    """By table: what its first pipeline says, and the keys that any names."""
+    found: dict[TableName, Chunking] = {}
+    for pipeline in pipelines:
+        table, config = table_of(pipeline, schema), pipeline.config
+        how = config.source.snapshot
+        known = found.setdefault(table, Chunking(how.chunk_rows, how.parallel, how.hold_seconds))
+        if config.table.primary_key:
+            found[table] = replace(known, keys=known.keys | {frozenset(config.table.primary_key)})
+    return found
 
 
 def open_flow(settings: Settings, environment: Mapping[str, str], pipeline: Pipeline) -> Flow:

@@ -15,7 +15,7 @@ from typing import Any, cast
 import pymysql
 from pymysql.connections import Connection
 
-from cdc_platform.errors import CdcError, ConfigError, Gap, NeedsPerson, Unavailable
+from cdc_platform.errors import CdcError, ConfigError, Gap, Lost, NeedsPerson, Unavailable
 from cdc_platform.sources.mysql.tls import Tls, refusal
 
 _CONNECT_SECONDS = 10
@@ -210,7 +210,7 @@ def server_error(code: int, text: str, target: MySQLConnection | None = None) ->
     if code == _BINLOG_READ and "server_id" in line:
         return Unavailable(f"{at}: another reader took this one's server id: {line}")
     if code == _BINLOG_READ:
-        return Gap(f"{at} cannot read its binlog from the wanted position: {line}; begin the source's pipelines anew")
+        return Gap(f"{at} cannot read its binlog from the wanted position: {line}; run: cdc resync", Lost.LOG_FOREIGN)
     if code == _TABLE_CHANGED:
         return TableChanged(f"{at}: {line}; run again")
     return Unavailable(f"{at}: {line} (error {code})")

@@ -20,7 +20,7 @@ import psycopg2.extensions
 import psycopg2.extras
 import pyarrow as pa
 
-from cdc_platform.errors import CdcError, ConfigError, Gap, NeedsPerson, Unavailable
+from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, Unavailable
 from cdc_platform.sources.ahead import ahead
 
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
@@ -171,8 +171,10 @@ class PostgresConnection:
             return NeedsPerson(f"{start}{text}; raise max_replication_slots and restart the server")
         if sqlstate == "42501":
             return NeedsPerson(f"{start}user '{self.user}' lacks a privilege ({text})")
-        if sqlstate in ("55000", "42704"):  # the slot is invalidated; the slot or the publication is (or was) not there
-            return Gap(f"{start}{text}; begin their pipelines anew")
+        if sqlstate in ("55000", "42704"):
+            # The slot was invalidated or dropped at this moment, or the publication: what that means, and for which
+            # tables, is found out where the next run begins.
+            return Unavailable(f"{start}{text}; run again")
         if sqlstate == "55P03":
             return Unavailable(f"{start}a table is locked by another session; run again when that has ended")
         if sqlstate[:2] in ("08", "40", "53", "57"):
