@@ -101,9 +101,7 @@ def test_names_on_the_whole_way(empty_world: World, tmp_path: Path, system: str)
     for name, table in tables.items():
         key, value = quoted(system, name), quoted(system, f"{name[:-1]}2")
         execute(f"create table {table} ({key} int primary key, {value} int)", f"insert into {table} values (1, 1)")
-    texts = [
-        pipeline(system, n, schema, name, iceberg(n) if n % 2 else delta(n)) for n, name in enumerate(names)
-    ]
+    texts = [pipeline(system, n, schema, name, iceberg(n) if n % 2 else delta(n)) for n, name in enumerate(names)]
     write(world, tmp_path / "pipelines", texts)
     world.run()
     for name, table in tables.items():
