@@ -159,6 +159,7 @@ class Observability:
     logging_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     metrics_enabled: bool = True
     health_check_port: int = Field(default=8080, ge=0, le=65535)
+    wal_kept_warning_mb: float = Field(default=1024, gt=0)
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

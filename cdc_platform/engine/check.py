@@ -85,6 +85,7 @@ def check(
             with open_feed(settings, environment, everything, label) as feed:
                 subjects = [_subject(open_flow(settings, environment, p)) for p in mine]
                 _check_source(feed, subjects, progress)
+                _redden(subjects)
                 for s in subjects:
                     results[s.flow.pipeline.id] = Checked(s.flow.pipeline.id, tuple(s.verdicts), s.error)
         except CdcError as error:
@@ -154,6 +155,15 @@ def _has_table(subject: _Subject) -> bool:
     reason = f"nothing captured yet; run: cdc run {flow.pipeline.id}"
     subject.verdicts = [checks.absent(kind, reason) for kind in subject.options]
     return False
+
+
+def _redden(subjects: Sequence[_Subject]) -> None:
+    """What was found beside an open gap does not count."""
+    for s in subjects:
+        gap = s.flow.log.gap() if s.flow.log.position() is not None else None
+        if gap is not None:
+            s.error = s.error or gap.error()
+            s.verdicts = [checks.in_gap(kind, gap.reason) for kind in s.options]
 
 
 def _unsettled(flow: Flow) -> CdcError | None:

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psycopg2
-
 from cdc_platform.change_log.log import ChangeLog
 from cdc_platform.engine.resync import Resynced, resync
+from cdc_platform.engine.status import PipelineStatus, status
 from cdc_platform.errors import CdcError
 from cdc_platform.servers.state import ServerState
 from cdc_platform_tests.scenarios import equality
@@ -62,6 +61,10 @@ class Gapped:
         world, everything = self.world, self.world.pipelines()
         chosen = self.world.pipelines(*(names or self.ids[:1]))
         return resync(world.settings, world.variables, everything, chosen, **options)
+
+    def statuses(self) -> list[PipelineStatus]:
+        world, everything = self.world, self.world.pipelines()
+        return status(world.settings, world.variables, everything, everything)
 
     def assert_equal(self) -> None:
         """Every destination is the source, now and after more changes, and all checks say so."""
@@ -131,23 +134,9 @@ def slot_moved(gapped: Gapped) -> None:
     gapped.do(f"select pg_create_logical_replication_slot('{gapped.slot}', 'pgoutput')")
 
 
-def slot_invalidated(gapped: Gapped) -> None:
-    gapped.do(*LOST_CHANGES)
-    with closing(psycopg2.connect(gapped.world.postgres.dsn())) as connection, connection.cursor() as cursor:
-        connection.autocommit = True
-        cursor.execute("alter system set max_slot_wal_keep_size = '1MB'")
-        try:
-            cursor.execute("select pg_reload_conf()")
-            for _ in range(20):
-                cursor.execute("select pg_logical_emit_message(false, 'noise', repeat('x', 20000000))")
-                cursor.execute("checkpoint")
-                cursor.execute("select wal_status from pg_replication_slots where slot_name = %s", [gapped.slot])
-                if cursor.fetchall() == [("lost",)]:
-                    return
-            raise AssertionError("the server did not give the slot up")
-        finally:
-            cursor.execute("alter system reset max_slot_wal_keep_size")
-            cursor.execute("select pg_reload_conf()")
+def noise(size: int) -> str:
+    """So many bytes of log that are no change of any table."""
+    return f"select pg_logical_emit_message(false, 'noise', repeat('x', {size}))"
 
 
 def unpublished(gapped: Gapped) -> None:
