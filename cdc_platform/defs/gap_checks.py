@@ -2,6 +2,8 @@
 
 # Annotations are not postponed here: Dagster reads the context's type from them.
 
+from typing import Any
+
 import dagster as dg
 
 from cdc_platform.defs.failures import as_dagster
@@ -19,7 +21,7 @@ def gap_check(installation: Installation, flow: FlowAssets) -> dg.AssetChecksDef
     @dg.asset_check(
         asset=flow.change_log,
         name=NAME,
-        description="No changes of the source are lost, and none are about to be: what it keeps of its log is in bounds.",
+        description="No changes are lost, and none are about to be: what the source keeps of its log is in bounds.",
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         settings, environment = installation.settings, installation.environment()
@@ -33,7 +35,7 @@ def gap_check(installation: Installation, flow: FlowAssets) -> dg.AssetChecksDef
 
 def _result(found: PipelineStatus) -> dg.AssetCheckResult:
     lost = found.state == "gap"
-    metadata: dict[str, object] = {"state": found.state, "captured": found.captured or ""}
+    metadata: dict[str, Any] = {"state": found.state, "captured": found.captured or ""}
     if found.wal_kept_bytes is not None:
         metadata["wal_kept_bytes"] = found.wal_kept_bytes
     if found.gap is not None:

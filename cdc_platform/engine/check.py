@@ -124,6 +124,9 @@ def _check_source(feed: Feed, subjects: list[_Subject], progress: Progress) -> N
         followed_feed = dataclasses.replace(feed, logs=followed)
         # Rows that changed unlogged are found and logged now: between this and the snapshot there is but a moment.
         capture(followed_feed, progress=progress, snapshots=False)
+        ready = [s for s in ready if s.flow.log.gap() is None]
+        if not ready:
+            return
         # Each once: several pipelines may be on one table.
         with feed.source.snapshot(list(dict.fromkeys(subject.flow.table for subject in ready))) as snapshot:
             for subject in ready:

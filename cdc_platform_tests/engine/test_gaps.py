@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from cdc_platform.change_log.log import ChangeLog
 from cdc_platform.destinations.delta import DeltaDestination
@@ -146,19 +147,19 @@ def test_a_slot_that_outgrew_its_limit(empty_world: World) -> None:
 
 
 PLACES = [
-    (ChangeLog, "mark_gap", "after"),
-    (ChangeLog, "begin_resync", "after"),
-    (ChangeLog, "append", "before"),
-    (ChangeLog, "append", "after"),
-    (ChangeLog, "set_aside", "before"),
-    (ChangeLog, "set_aside", "after"),
-    (DeltaDestination, "set_aside", "after"),
-    (IcebergDestination, "set_aside", "after"),
+    (ChangeLog, "mark_gap", "after", False),
+    (ChangeLog, "begin_resync", "after", False),
+    (ChangeLog, "append", "before", False),
+    (ChangeLog, "append", "after", False),
+    (ChangeLog, "append", "before", True),
+    (ChangeLog, "set_aside", "before", True),
+    (ChangeLog, "set_aside", "after", True),
+    (DeltaDestination, "set_aside", "after", True),
+    (IcebergDestination, "set_aside", "after", True),
 ]
 
 
-@pytest.mark.parametrize("anew", [False, True])
-@pytest.mark.parametrize(("owner", "method", "when"), PLACES)
+@pytest.mark.parametrize(("owner", "method", "when", "anew"), PLACES)
 def test_death_in_a_resync_is_made_good_by_another(
     empty_world: World, monkeypatch: pytest.MonkeyPatch, owner: type, method: str, when: str, anew: bool
 ) -> None:
@@ -168,7 +169,7 @@ def test_death_in_a_resync_is_made_good_by_another(
             with monkeypatch.context() as armed, contextlib.suppress(Killed):
                 arm(armed, owner, method, when, call)
                 gapped.resync(anew=anew)
-            if gapped.log.gap() is not None if gapped.log.exists() else False:
+            if gapped.log.state() in (State.GAP, State.RESYNCING):
                 assert all(isinstance(error, Gap) for error in gapped.errors().values())
         (result,) = gapped.resync(anew=anew)
         assert result.error is None
@@ -194,8 +195,7 @@ def test_the_others_go_on_and_are_told_of(empty_world: World) -> None:
         assert result.plan.also_in_gap == ()
         gapped.world.run()
         gapped.assert_equal()
-        ways.slot_missing(gapped)
-        (planned,) = gapped.resync("things_delta_append", dry_run=True)
+        gapped.do(f"select pg_drop_replication_slot('{gapped.slot}')")
         gapped.errors()
         (planned,) = gapped.resync("things_delta_append", dry_run=True)
         assert planned.plan is not None
@@ -231,23 +231,45 @@ def test_without_a_gap_the_table_is_compared(empty_world: World) -> None:
         gapped.assert_equal()
 
 
-def test_the_command(empty_world: World) -> None:
+def test_the_commands(empty_world: World) -> None:
     with following(empty_world, "postgres", "delta_append") as gapped:
         world = gapped.world
         ways.slot_missing(gapped)
-        (planned,) = world.cdc("resync", "things_delta_append", "--dry-run", "--json")
-        assert planned["plan"]["way"] == "compare"
-        assert planned["plan"]["lost"] == "slot missing"
-        assert "slot missing" in world.cdc("resync", "things_delta_append", "--dry-run")
         (ran,) = world.cdc("run", "--json", code=4)
         (status,) = world.cdc("status", "--json")
-        assert status["state"] == "gap"
-        assert status["last_error"] == ran["error"]
+        assert (status["state"], status["last_error"]) == ("gap", ran["error"])
         assert status["gap"]["lost"] == "slot missing"
-        assert {c["status"] for c in world.cdc("check", "--json", code=4)} == {"FAIL"}
+        assert [v["status"] for v in world.cdc("check", "--json", code=4)] == ["FAIL"] * 4
+        said = world.cdc("resync", "things_delta_append", "--dry-run")
+        assert "compare" in said
+        assert "slot missing" in said
         (done,) = world.cdc("resync", "things_delta_append", "--json")
-        assert done["done"]
-        assert done["differences"] == 5
-        world.cdc("run")
-        (status,) = world.cdc("status", "--json")
-        assert (status["state"], status["gap"]) == ("current", None)
+        assert (done["done"], done["differences"]) == (True, 5)
+        (found,) = gapped.statuses()
+        assert (found.state, found.gap, found.last_error) == ("current", None, None)
+
+
+def test_metrics_are_left_in_a_file(empty_world: World) -> None:
+    with following(empty_world, "postgres", "delta_append") as gapped:
+        labels = {"pipeline": "things_delta_append", "source": "postgres"}
+        assert measured(gapped, "cdc_events_total", labels | {"operation": "UPDATE"}) == 1
+        gapped.do("update things set name = 'more'")
+        gapped.world.run()
+        assert measured(gapped, "cdc_events_total", labels | {"operation": "UPDATE"}) == 5
+        assert measured(gapped, "cdc_gap_open", labels) == 0
+        assert measured(gapped, "cdc_pipeline_state", labels | {"state": "current"}) == 1
+        kept = measured(gapped, "cdc_wal_kept_bytes", {"source": "postgres"})
+        assert kept is not None
+        assert kept > 0
+        gapped.do(f"select pg_drop_replication_slot('{gapped.slot}')")
+        gapped.errors()
+        assert measured(gapped, "cdc_gap_open", labels) == 1
+        assert measured(gapped, "cdc_pipeline_state", labels | {"state": "current"}) == 0
+        assert measured(gapped, "cdc_events_total", labels | {"operation": "UPDATE"}) == 5
+
+
+def measured(gapped: Gapped, name: str, labels: dict[str, str]) -> float | None:
+    """One sample of the file, as Prometheus' own parser reads it."""
+    text = (gapped.world.home / "metrics" / "cdc.prom").read_text()
+    samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
+    return next((s.value for s in samples if s.name == name and s.labels == labels), None)
