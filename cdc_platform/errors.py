@@ -7,7 +7,8 @@
         ├── Gap                   the source's log no longer holds what is missing: cdc resync
         ├── SchemaConflict        source, change log and destination cannot be brought together
         ├── NotUnderstood         a type, message or setting that the platform refuses to guess at
-        └── InvalidRow            a value that cannot be held by the destination
+        ├── InvalidRow            a value that the destination cannot hold, or a row that breaks a rule
+        └── BrokenEvent           an event that is not as events are: a fault of the platform's own
 
 The innermost layer: imports nothing of the project.
 """
@@ -84,6 +85,13 @@ class NotUnderstood(NeedsPerson):
 
 
 class InvalidRow(NeedsPerson):
-    """A row holds a value that the destination cannot hold (says column and position, never the value)."""
+    """A row holds a value that the destination cannot hold, or breaks a rule (says column and position, never the
+    value)."""
 
     kind = "invalid_row"
+
+
+class BrokenEvent(NeedsPerson):
+    """An event that breaks a rule of events: made wrongly, and not logged."""
+
+    kind = "broken_event"

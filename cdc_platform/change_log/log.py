@@ -33,12 +33,14 @@ from urllib.parse import unquote
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from cdc_platform.change_log import standing
 from cdc_platform.change_log.chunks import Chunk, chunk_of
+from cdc_platform.change_log.commits import Commit
 from cdc_platform.change_log.files import polars_schema, write_files
 from cdc_platform.change_log.shapes import (
     SchemaVersion,
@@ -52,7 +54,8 @@ from cdc_platform.change_log.shapes import (
 from cdc_platform.change_log.slices import Slice
 from cdc_platform.delta_commit import LOG, commit_info, now, put, sync
 from cdc_platform.errors import ConfigError, Lost, NeedsPerson, Unavailable
-from cdc_platform.model.event import Origin, log_schema
+from cdc_platform.failpoints import failpoint
+from cdc_platform.model.event import COMPARED, Origin, log_schema
 from cdc_platform.model.lifecycle import OpenGap, State, Step
 from cdc_platform.model.position import Position, format_position
 from cdc_platform.model.schema import Fingerprint, TableName, TableSchema
@@ -174,6 +177,7 @@ class ChangeLog:
                 return
             # A snapshot that died before its commit, of a table that has changed since.
             self.discard()
+            failpoint("log.cleared")
         first = first_version(schema)
         configuration = {
             **_PROPERTIES,
@@ -193,6 +197,7 @@ class ChangeLog:
             )
         except (OSError, DeltaError) as error:
             raise ConfigError(f"cannot write the change log at {self.path}: {_reason(error)}") from error
+        failpoint("log.created")
 
     def discard(self) -> None:
         """Remove a log whose snapshot is unfinished: nobody has read it. It is gone at once, or still there."""
@@ -234,6 +239,8 @@ class ChangeLog:
             written = write_files(self.path, (laid_out(frame, shape, images) for frame in events), types)
         except OSError as error:
             raise self._unwritable(error) from error
+        if written.actions:
+            failpoint("log.files.written")
         version = table.version() + 1
         actions = [*written.actions]
         if compared is not None:
@@ -269,12 +276,14 @@ class ChangeLog:
         actions = [metadata, _transaction(_EVENTS, version)]
         if (protocol := _protocol_for(table, kind)) is not None:
             actions.insert(0, protocol)
+        failpoint("log.evolve.committing")
         return self._commit(table, "CHANGE SCHEMA", actions, upto, {})
 
     def mark_unlogged(self, reason: str, upto: Position, after: Position) -> int:
         """Record that rows may have changed without events before `upto`, and why."""
         table = self._continued(after)
         standing.check(table, Step.DOUBT)
+        failpoint("log.mark.committing")
         return self._commit(
             table, "MARK", [_transaction(standing.UNLOGGED, table.version() + 1)], upto, {"cdc.reason": reason}
         )
@@ -337,8 +346,10 @@ class ChangeLog:
         info = commit_info(operation, **{"cdc.position": self.format(upto), **noted})
         try:
             put(self.path, version, [info, *places, *actions])
+            failpoint("log.commit.made")
             if version % _CHECKPOINT_COMMITS == 0:
                 self._required().create_checkpoint()
+                failpoint("log.checkpointed")
         except FileExistsError as error:
             raise Unavailable(f"{_MEANWHILE} {self.path}; run again") from error
         except (OSError, DeltaError) as error:
@@ -370,15 +381,19 @@ class ChangeLog:
 
     # --- reading -------------------------------------------------------------------------------------------------
 
-    def read(self, after: int, rows: int = 500_000, memory: int = 512 << 20) -> Iterator[Slice]:
-        """The commits behind version `after`, gathered until they hold `rows` events or `memory` bytes or so.
+    def read(
+        self, after: int, rows: int = 500_000, memory: int = 512 << 20, upto: int | None = None
+    ) -> Iterator[Slice]:
+        """The commits behind version `after`, gathered until they hold `rows` events or `memory` bytes or so, and none
+        behind version `upto`.
 
         A snapshot stands alone, and a slice has one shape. Commits that say nothing to a reader are in no slice.
         """
         held: Slice | None = None
         shapes = self.shapes()
         # An idle table's log grows by empty commits: nobody needs to look through them to find nothing.
-        for version in range(after + 1, (self._required().transaction_version(_EVENTS) or 0) + 1):
+        last = self._required().transaction_version(_EVENTS) or 0
+        for version in range(after + 1, min(last, last if upto is None else upto) + 1):
             commit = self._slice(version, shapes)
             if not commit.files and commit.version != commit.shape.commit:
                 continue
@@ -410,6 +425,30 @@ class ChangeLog:
         """The source position that a version reaches, as text; empty for the creation."""
         return str(self._actions(version).get("commitInfo", [{}])[0].get("cdc.position", ""))
 
+    def reached_by(self, version: int) -> Position:
+        """The same as a number."""
+        known = {txn["appId"]: int(txn["version"]) for txn in self._actions(version).get("txn", [])}
+        return Position(known.get(standing.AT, 0), known.get(_ORDINAL, 0))
+
+    def commits(self) -> Iterator[Commit]:
+        """What every commit says besides its events, the first one first."""
+        held: list[Path] = []
+        for version in range(1, self.version() + 1):
+            actions = self._actions(version)
+            info = actions.get("commitInfo", [{}])[0]
+            known = {txn["appId"]: int(txn["version"]) for txn in actions.get("txn", [])}
+            files = [self.path / unquote(add["path"]) for add in actions.get("add", []) if add["dataChange"]]
+            compared = known.get(standing.COMPARED) == version
+            yield Commit(
+                version,
+                Position(known.get(standing.AT, 0), known.get(_ORDINAL, 0)),
+                info.get("cdc.snapshot") == "true",
+                str(info.get("cdc.reason", "")) if known.get(standing.UNLOGGED) == version else None,
+                compared,
+                compared and _by_comparison(files or held),
+            )
+            held = files
+
     def committed(self, version: int) -> datetime:
         """When a version was committed, by this machine's clock."""
         return datetime.fromtimestamp(self._actions(version)["commitInfo"][0]["timestamp"] / 1000, UTC)
@@ -423,13 +462,16 @@ class ChangeLog:
         actions = self._actions(version)
         adds = [add for add in actions.get("add", []) if add["dataChange"]]
         info = actions.get("commitInfo", [{}])[0]
+        stats = [json.loads(add["stats"]) for add in adds]
+        lowest = min((one["minValues"]["_at"] for one in stats), default=0)
         return Slice(
             version,
             tuple(self.path / unquote(add["path"]) for add in adds),
-            sum(json.loads(add["stats"])["numRecords"] for add in adds),
+            sum(one["numRecords"] for one in stats),
             int(info.get("cdc.memory", 0)),
             info.get("cdc.snapshot") == "true",
             next(shape for shape in reversed(shapes) if shape.commit <= version),
+            (lowest, max((one["maxValues"]["_at"] for one in stats), default=lowest)),
         )
 
     def _actions(self, version: int) -> Mapping[str, list[dict[str, Any]]]:
@@ -471,6 +513,16 @@ class ChangeLog:
         except (OSError, DeltaError) as error:
             raise NeedsPerson(f"the change log at {self.path} cannot be read: {_reason(error)}") from error
         return self._table
+
+
+def _by_comparison(files: Sequence[Path]) -> bool:
+    """Whether the last event of these files was made by a comparison."""
+    for file in files[-1:]:
+        with pq.ParquetFile(file) as parquet:
+            group = parquet.metadata.num_row_groups - 1
+            ordinals = parquet.read_row_group(group, columns=["_ordinal"]).column(0)
+        return bool(ordinals[-1].as_py() >= COMPARED)
+    return False
 
 
 def _transaction(name: str, version: int) -> dict[str, dict[str, Any]]:

@@ -20,8 +20,8 @@ from cdc_platform.errors import Lost
 from cdc_platform.model.lifecycle import OpenGap, State, Step, taken
 
 AT: Final = "cdc.at"
-CHUNK, WHOLE = "cdc.chunk", "cdc.whole"
 UNLOGGED, COMPARED = "cdc.unlogged", "cdc.compared"
+CHUNK, WHOLE = "cdc.chunk", "cdc.whole"
 GAP, RESYNC, RESYNCED = "cdc.gap", "cdc.resync", "cdc.resynced"
 
 

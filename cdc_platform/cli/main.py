@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cdc_platform.cli import forget, resync
+from cdc_platform.cli import at, diff, forget, replay, resync
 from cdc_platform.cli.output import complain, err, finish, print_json, print_table, progress_bars
 from cdc_platform.cli.session import Session
+from cdc_platform.cli.verify import verify
 from cdc_platform.errors import CdcError
 
 if TYPE_CHECKING:
@@ -192,6 +193,9 @@ def check(pipelines: Pipelines = None, as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
+app.command()(verify)
+
+
 @app.command()
 def schema(
     pipeline: Annotated[str, typer.Argument(help="A pipeline id.")],
@@ -218,8 +222,11 @@ def schema(
     print_table(("version", "from", "source", "destination", "state"), rows)
 
 
+at.register(app)
 app.command()(resync.resync)
 app.command()(forget.forget)
+diff.register(app)
+replay.register(app)
 
 
 @app.command(hidden=True)
@@ -273,7 +280,9 @@ def _run_document(result: PipelineRun) -> dict[str, object]:
         "from": a.start or None,
         "to": a.end or None,
         "seconds": round(result.seconds, 3),
+        "evidence": a.proof,
     }
+    document |= {"quarantined": a.quarantined} if a.quarantined else {}
     return document | ({"error": str(result.error)} if result.error else {})
 
 

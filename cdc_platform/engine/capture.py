@@ -27,6 +27,7 @@ from cdc_platform.engine.progress import Progress, silent
 from cdc_platform.engine.reconcile import reconcile
 from cdc_platform.engine.snapshots import take_snapshots
 from cdc_platform.errors import CdcError, ConfigError, Gap, Lost, NeedsPerson, SchemaConflict
+from cdc_platform.failpoints import failpoint
 from cdc_platform.model.evolution import carried, differences
 from cdc_platform.model.position import Position
 from cdc_platform.model.schema import TableName, TableSchema
@@ -77,7 +78,10 @@ def _followable(feed: Feed, done: Capture) -> dict[TableName, TableSchema]:
             if position is None:
                 tables[table] = feed.source.schemas([table])[table]
                 feed.source.prepare([table])
+                failpoint("capture.prepared")
             else:
+                # Not prepared again: that would put a table back into a publication which it was taken out of, and
+                # hide that its changes in between are lost.
                 tables[table] = resumable(feed, table, log, position, identity)
         except CdcError as error:
             tables.pop(table, None)

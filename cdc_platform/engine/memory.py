@@ -6,9 +6,10 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote
 
+from cdc_platform.engine.places import file_name
 from cdc_platform.errors import CdcError
+from cdc_platform.failpoints import failpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +27,12 @@ def remember(home: Path, pipeline: str, error: CdcError | None) -> None:
     try:
         if error is None:
             file.unlink(missing_ok=True)
+            failpoint("memory.written")
             return
         file.parent.mkdir(parents=True, exist_ok=True)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         file.write_text(json.dumps({"message": str(error), "kind": error.kind, "at": now}))
+        failpoint("memory.written")
     except OSError:
         return
 
@@ -43,4 +46,4 @@ def recall(home: Path, pipeline: str) -> LastError | None:
 
 
 def _file(home: Path, pipeline: str) -> Path:
-    return home / "state" / f"{quote(pipeline, safe='')}.json"
+    return home / "state" / f"{file_name(pipeline)}.json"

@@ -19,6 +19,7 @@ from cdc_platform.engine.orphans import tidy
 from cdc_platform.engine.progress import Progress, silent
 from cdc_platform.engine.shaping import first_projection
 from cdc_platform.errors import CdcError, ConfigError
+from cdc_platform.failpoints import failpoint
 
 
 @dataclass(slots=True)
@@ -61,6 +62,7 @@ def run(
         except CdcError as error:
             captures[label] = error
         seconds[label] = time.monotonic() - began
+    failpoint("run.captured")
     results = []
     for pipeline in chosen:
         began = time.monotonic()

@@ -39,6 +39,7 @@ from cdc_platform.engine.feeds import Feed
 from cdc_platform.engine.follow import Capture, acknowledge, follow, take_shape
 from cdc_platform.engine.progress import Progress
 from cdc_platform.errors import CdcError, Unavailable
+from cdc_platform.failpoints import failpoint
 from cdc_platform.model.event import Origin, events
 from cdc_platform.model.evolution import carried, differences
 from cdc_platform.model.key_range import WHOLE, KeyRange
@@ -83,6 +84,7 @@ class _Work:
         fingerprints = source.fingerprints(list(self.waiting))
         with source.snapshot(list(self.waiting)) as snapshot:
             began = time.monotonic()
+            failpoint("capture.snapshot.begun")
             self._follow_to(snapshot.position)
             for _ in range(len(self.waiting)):
                 table = self.waiting[0]
@@ -177,6 +179,7 @@ class _Work:
         def frames() -> Iterator[pl.DataFrame]:
             nonlocal rows
             for batch in together([snapshot.read(table, within=one) for one in ranges]):
+                failpoint("capture.snapshot.read")
                 # Numbered through: several chunks may stand at one position.
                 numbers = pl.int_range(rows, rows + len(batch), dtype=pl.Int64).alias("ordinal")
                 rows += len(batch)

@@ -1,12 +1,8 @@
 """The states of a followed table, and what may happen in each: the one state machine of a change log.
 
-                    ┌───────────────── taken up anew ─────────────────┐
-                    v                                                 │
-    new ──snapshot──> following <──compared── doubted               (gap,
-              ^           │  ^                   ^                resyncing)
-              │           │  └──────doubt────────┘                    ^
-              │           └──gap found──> gap ──resync begun──> resyncing
-              └─────────────────────────────────────────resynced──────┘
+    new ──snapshot──> following ──doubt──> doubted ──compared──> following
+    new ──chunk──> snapshotting ──last chunk──> following
+    following, doubted ──gap found──> gap ──resync begun──> resyncing ──resynced──> following
 
 What is not in the table below cannot happen: a change log asks `taken` before each of its commits. So nothing is logged
 behind an open gap as if it followed, and only a resync ends one. Where a table stands is read from its log's commits
