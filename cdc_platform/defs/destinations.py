@@ -38,7 +38,7 @@ def destination_asset(installation: Installation, flow: FlowAssets, shape: Shape
         required_resource_keys={flow.resource},
     )
     def table(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        with told(context, installation.settings.home, [flow]):
+        with told(context, installation, [flow]):
             opened = installation.flow(flow.pipeline)
             applied = apply(opened, logged(context.log))
             if applied.version is None:
