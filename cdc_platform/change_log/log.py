@@ -82,6 +82,7 @@ class ChangeLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._table: DeltaTable | None = None
+        self._folder: int | None = None
 
     # --- what is in it -------------------------------------------------------------------------------------------
 
@@ -499,10 +500,14 @@ class ChangeLog:
 
     def _loaded(self) -> DeltaTable | None:
         try:
-            if self._table is None:
-                self._table = DeltaTable(str(self.path))
+            # Another log may have been begun here, by another object or process.
+            folder = (self.path / LOG).stat().st_ino
+            if self._table is None or folder != self._folder:
+                self._table, self._folder = DeltaTable(str(self.path)), folder
             else:
                 self._table.update_incremental()
+        except FileNotFoundError:
+            self._table = None
         except TableNotFoundError:
             self._table = None
         except (OSError, DeltaError) as error:

@@ -94,6 +94,7 @@ def check(
             with open_feed(settings, environment, everything, label) as feed:
                 subjects = [_subject(open_flow(settings, environment, p)) for p in mine]
                 _check_source(feed, subjects, progress)
+                _redden(subjects)
                 for s in subjects:
                     results[s.flow.pipeline.id] = Checked(s.flow.pipeline.id, tuple(s.verdicts), s.error)
                 if with_rules:
@@ -168,6 +169,9 @@ def _check_source(feed: Feed, subjects: list[_Subject], progress: Progress) -> N
         followed_feed = dataclasses.replace(feed, logs=followed)
         # Rows that changed unlogged are found and logged now: between this and the snapshot there is but a moment.
         capture(followed_feed, progress=progress, snapshots=False)
+        ready = [s for s in ready if s.flow.log.gap() is None]
+        if not ready:
+            return
         # Each once: several pipelines may be on one table.
         with feed.source.snapshot(list(dict.fromkeys(subject.flow.table for subject in ready))) as snapshot:
             position = snapshot.position
@@ -199,6 +203,15 @@ def _has_table(subject: _Subject) -> bool:
     reason = f"nothing captured yet; run: cdc run {flow.pipeline.id}"
     subject.verdicts = [checks.absent(kind, reason) for kind in subject.options]
     return False
+
+
+def _redden(subjects: Sequence[_Subject]) -> None:
+    """What was found beside an open gap does not count."""
+    for s in subjects:
+        gap = s.flow.log.gap() if s.flow.log.position() is not None else None
+        if gap is not None:
+            s.error = s.error or gap.error()
+            s.verdicts = [checks.in_gap(kind, gap.reason) for kind in s.options]
 
 
 def _unsettled(flow: Flow) -> CdcError | None:
