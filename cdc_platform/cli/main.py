@@ -132,7 +132,7 @@ def status(pipelines: Pipelines = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json([asdict(s) for s in found])
         return
-    rows = [(s.pipeline, s.state, s.source_head, s.captured, s.applied, _seconds(s.lag_seconds)) for s in found]
+    rows = [(s.pipeline, s.told, s.source_head, s.captured, s.applied, _seconds(s.lag_seconds)) for s in found]
     print_table(("pipeline", "state", "source head", "captured", "applied", "lag"), rows)
     for s in found:
         if s.last_error:

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+from cdc_platform.change_log.chunks import Chunk
 from cdc_platform.config.load import Pipeline
 from cdc_platform.config.settings import Settings
 from cdc_platform.engine.feeds import Feed, open_feed, open_flow, source_labels
@@ -15,7 +16,7 @@ from cdc_platform.engine.locks import exclusive
 from cdc_platform.engine.memory import LastError, recall
 from cdc_platform.errors import CdcError, Gap, Unavailable
 
-State = Literal["new", "current", "behind", "busy", "failed", "gap", "unreachable"]
+State = Literal["new", "snapshotting", "current", "behind", "busy", "failed", "gap", "unreachable"]
 
 _LOCK_SECONDS = 1.0
 
@@ -24,9 +25,10 @@ _LOCK_SECONDS = 1.0
 class PipelineStatus:
     """Positions are text in the source's own words. `lag_seconds` is None where it cannot be known.
 
-    States: new (no snapshot yet), current (the destination has every change), behind (it lacks some), busy (another
-    process captures from the source right now), failed (the last run ended in an error that is not cleared), gap (the
-    source's log lacks what is missing), unreachable.
+    States: new (no snapshot yet), snapshotting (some of it is in, `snapshot` says how many rows of about how many;
+    another run goes on with the rest), current (the destination has every change), behind (it lacks some), busy
+    (another process captures from the source right now), failed (the last run ended in an error that is not cleared),
+    gap (the source's log lacks what is missing), unreachable.
     """
 
     pipeline: str
@@ -36,6 +38,14 @@ class PipelineStatus:
     applied: str | None
     lag_seconds: float | None
     last_error: str | None
+    snapshot: Chunk | None = None
+
+    @property
+    def told(self) -> str:
+        """The state, for people: with how far an unfinished snapshot is."""
+        if self.snapshot is None:
+            return self.state
+        return f"{self.state} ({self.snapshot.rows:,} of about {self.snapshot.total:,} rows)"
 
 
 def status(
@@ -72,7 +82,7 @@ def _status(
     settings: Settings, environment: Mapping[str, str], pipeline: Pipeline, feed: Feed, busy: bool
 ) -> PipelineStatus:
     flow = open_flow(settings, environment, pipeline)
-    position = flow.log.position()
+    position, snapshot = flow.log.position(), flow.log.unfinished()
     remembered = recall(settings.home, pipeline.id)
     captured = applied = None
     lag: float | None = None
@@ -94,16 +104,16 @@ def _status(
         return PipelineStatus(pipeline.id, "unreachable", None, captured, applied, None, str(error))
     except CdcError as error:
         return PipelineStatus(pipeline.id, "failed", None, captured, applied, None, str(error))
-    state: State = "busy" if busy else _state(position is not None, lag, remembered)
+    state: State = "busy" if busy else _state(position is not None, snapshot, lag, remembered)
     last_error = remembered.message if remembered else None
-    return PipelineStatus(pipeline.id, state, head_text, captured, applied, lag, last_error)
+    return PipelineStatus(pipeline.id, state, head_text, captured, applied, lag, last_error, snapshot)
 
 
-def _state(captured: bool, lag: float | None, remembered: LastError | None) -> State:
+def _state(captured: bool, snapshot: Chunk | None, lag: float | None, remembered: LastError | None) -> State:
     if remembered is not None:
         return "gap" if remembered.kind == Gap.kind else "failed"
     if not captured:
-        return "new"
+        return "snapshotting" if snapshot else "new"
     return "behind" if lag else "current"
 
 

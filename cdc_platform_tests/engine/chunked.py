@@ -22,7 +22,7 @@ from cdc_platform_tests import readers
 from cdc_platform_tests.engine.test_end_to_end import one_pipeline
 from cdc_platform_tests.world import World, latest
 
-SOURCES = {"postgres": PostgresSource, "mysql": MySQLSource}
+SOURCES: dict[str, Any] = {"postgres": PostgresSource, "mysql": MySQLSource}
 ROWS = 300
 SPREAD = 1000
 
