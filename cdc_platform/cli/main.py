@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cdc_platform.cli import at
 from cdc_platform.cli.output import complain, err, print_json, print_table, progress_bars
 from cdc_platform.cli.session import Session
 from cdc_platform.errors import CdcError
@@ -212,6 +213,9 @@ def schema(
     print_table(("version", "from", "source", "destination", "state"), rows)
 
 
+at.register(app)
+
+
 @app.command(hidden=True)
 def demo(
     seconds: Annotated[float, typer.Option()] = 10.0,
@@ -274,7 +278,9 @@ def _run_document(result: PipelineRun) -> dict[str, object]:
         "from": a.start or None,
         "to": a.end or None,
         "seconds": round(result.seconds, 3),
+        "evidence": a.proof,
     }
+    document |= {"quarantined": a.quarantined} if a.quarantined else {}
     return document | ({"error": str(result.error)} if result.error else {})
 
 

@@ -13,7 +13,7 @@ columns of type date (the unit's first day) at the end of the table; they are no
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -33,6 +33,7 @@ from cdc_platform.destinations import (
     delta_log,
     delta_table,
     delta_upsert,
+    delta_versions,
 )
 from cdc_platform.destinations.arrange import Arrangement
 from cdc_platform.destinations.commit import once
@@ -42,10 +43,11 @@ from cdc_platform.destinations.delta_layout import Shape, partition_names, prese
 from cdc_platform.destinations.delta_rows import file_types
 from cdc_platform.destinations.delta_table import DeltaColumn
 from cdc_platform.destinations.delta_write import DataWriter, live_files, removal
-from cdc_platform.destinations.destination import Applied, Written
+from cdc_platform.destinations.destination import Applied, TableVersion, Written, nothing
 from cdc_platform.destinations.places import blocked
 from cdc_platform.destinations.rows import RowCheck
 from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, SchemaConflict, Unavailable
+from cdc_platform.model.evidence import Evidence
 from cdc_platform.model.target import SortField, TableLayout, TargetField, TargetSchema
 
 _DOUBTFUL: Final = (DeltaError, OSError, pa.ArrowException, pl.exceptions.PolarsError)
@@ -114,7 +116,9 @@ class DeltaDestination:
             )
         return None
 
-    def append(self, rows: Iterator[pl.DataFrame], applied: Applied) -> Written:
+    def append(
+        self, rows: Iterator[pl.DataFrame], applied: Applied, evidence: Callable[[], Evidence | None] = nothing
+    ) -> Written:
         writer = DataWriter(self._path)
         shape = self._shape(self._existing())
         with self._failing(writer):
@@ -127,16 +131,21 @@ class DeltaDestination:
             if self._shape(table) != shape:
                 raise SchemaConflict(f"{self._name} changed its columns while it was written to; run again")
             delta_table.check_writable(table, self._name)
-            delta_log.commit(table, self._path, "WRITE", [action for action, _ in written], applied)
-            return Written(table.version(), count)
+            actions = [action for action, _ in written]
+            delta_log.commit(table, self._path, "WRITE", actions, applied, evidence())
+            return Written(table.version(), count, _added(actions))
 
         return self._once(commit, applied, count, writer)
 
-    def upsert(self, rows: pl.DataFrame, applied: Applied) -> Written:
+    def upsert(
+        self, rows: pl.DataFrame, applied: Applied, evidence: Callable[[], Evidence | None] = nothing
+    ) -> Written:
         schema = self._ensured()
         changes = RowCheck(schema, self._name).changes(rows)
         writer = DataWriter(self._path)
-        return self._once(lambda: self._upsert(changes, schema, applied, writer), applied, changes.height, writer)
+        return self._once(
+            lambda: self._upsert(changes, schema, applied, evidence(), writer), applied, changes.height, writer
+        )
 
     def compact(self, target_bytes: int) -> Compaction:
         """Gather small files of a partition into files of up to `target_bytes`, in one commit that changes no row.
@@ -164,10 +173,12 @@ class DeltaDestination:
             len(files), len(after), sum(f.size for f in files), sum(f.size for f in after), table.version()
         )
 
-    def scan(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+    def scan(self, columns: Sequence[str] | None = None, version: int | None = None) -> Iterator[pl.DataFrame]:
         table = self._open()
         if table is None:
             return
+        if version is not None:
+            delta_versions.load(table, self._path, version, self._name)
         delta_table.check_readable(table, self._name)
         own = self._own_columns(table)
         names = [column.name for column in own if columns is None or column.name in columns]
@@ -177,6 +188,15 @@ class DeltaDestination:
                 yield live.read(batch, names).select(names).collect()
         except _DOUBTFUL as error:
             raise self._failure(error) from error
+
+    def versions(self, log_id: str) -> Iterator[TableVersion]:
+        try:
+            yield from delta_versions.versions(self._path, log_id)
+        except _DOUBTFUL as error:
+            raise self._failure(error) from error
+
+    def opening(self, version: int) -> Mapping[str, str]:
+        return delta_versions.opening(self._path, version)
 
     def table_version(self) -> int | None:
         table = self._open()
@@ -248,7 +268,14 @@ class DeltaDestination:
         except OSError as error:
             raise self._failure(error) from error
 
-    def _upsert(self, changes: pl.DataFrame, schema: TargetSchema, applied: Applied, writer: DataWriter) -> Written:
+    def _upsert(
+        self,
+        changes: pl.DataFrame,
+        schema: TargetSchema,
+        applied: Applied,
+        evidence: Evidence | None,
+        writer: DataWriter,
+    ) -> Written:
         writer.discard()
         table = self._existing()
         shape = self._shape(table)
@@ -264,8 +291,8 @@ class DeltaDestination:
         actions += [action for action, _ in written]
         if made.touched and shape.properties.get(delta_table.CHANGE_FEED) == "true":
             actions += writer.feed(delta_upsert.feed(made, replaced, schema.key, names), shape)
-        delta_log.commit(table, self._path, "MERGE", actions, applied)
-        return Written(table.version(), changes.height)
+        delta_log.commit(table, self._path, "MERGE", actions, applied, evidence)
+        return Written(table.version(), changes.height, _added(actions))
 
     def _evolve(self, schema: TargetSchema, applied: Applied, writer: DataWriter) -> Written:
         writer.discard()
@@ -348,3 +375,8 @@ class DeltaDestination:
                 if commit.get(delta_log.LOG_ID) == log_id and commit.get(delta_log.VERSION) == str(version):
                     return str(commit.get(delta_log.POSITION, ""))
         return ""
+
+
+def _added(actions: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The data files that a commit of these actions adds."""
+    return tuple(action["add"]["path"] for action in actions if "add" in action)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 import polars as pl
 
+from cdc_platform.model.evidence import Evidence
 from cdc_platform.model.target import TargetField, TargetSchema
 
 
@@ -25,10 +27,32 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """One commit: the table's new version (Delta) or snapshot id (Iceberg), and how many rows it wrote."""
+    """One commit: the table's new version (Delta) or snapshot id (Iceberg), how many rows it wrote, and the data files
+    that came with it (places as the table's metadata writes them)."""
 
     table_version: int
     rows: int
+    files: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TableVersion:
+    """A commit of a change log's changes that the table still knows: its Delta version or Iceberg snapshot id, what of
+    the log is in the table then, when it was committed (this machine's clock), the `evidence` in it (None for a
+    change of shape), and how many data files it added and took away.
+    """
+
+    number: int
+    applied: Applied
+    committed: datetime
+    evidence: Evidence | None
+    files_added: int
+    files_removed: int
+
+
+def nothing() -> Evidence | None:
+    """No evidence."""
+    return None
 
 
 class Destination(Protocol):
@@ -58,15 +82,33 @@ class Destination(Protocol):
         A table that holds rows which this log did not write is a SchemaConflict, not None.
         """
 
-    def append(self, rows: Iterator[pl.DataFrame], applied: Applied) -> Written:
-        """Add all rows (frames with the columns of the schema) in one commit, in bounded memory."""
+    def append(
+        self, rows: Iterator[pl.DataFrame], applied: Applied, evidence: Callable[[], Evidence | None] = nothing
+    ) -> Written:
+        """Add all rows (frames with the columns of the schema) in one commit, in bounded memory.
 
-    def upsert(self, rows: pl.DataFrame, applied: Applied) -> Written:
+        `evidence` is asked once all rows were taken, and travels in the commit as well.
+        """
+
+    def upsert(
+        self, rows: pl.DataFrame, applied: Applied, evidence: Callable[[], Evidence | None] = nothing
+    ) -> Written:
         """Set the current state from one row a key: the key's row goes where `_cdc_operation` is DELETE, and is
         replaced or added otherwise."""
 
-    def scan(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
-        """All rows of the latest version, some or all columns, in bounded memory; no rows when there is no table."""
+    def scan(self, columns: Sequence[str] | None = None, version: int | None = None) -> Iterator[pl.DataFrame]:
+        """All rows of a version (the latest one without a number), some or all columns, in bounded memory; no rows when
+        there is no table.
+
+        Rows have the columns that the table had in that version. One that was expired, or has lost files to a vacuum,
+        is NeedsPerson before a row is given.
+        """
+
+    def versions(self, log_id: str) -> Iterator[TableVersion]:
+        """The table's commits of this change log, the newest first, as far back as its metadata goes."""
+
+    def opening(self, version: int) -> Mapping[str, str]:
+        """How other tools open a version: the tool's name and what a person writes there; empty without a table."""
 
     def table_version(self) -> int | None:
         """The latest Delta version or Iceberg snapshot id; None when there is no table."""

@@ -21,16 +21,17 @@ import polars as pl
 import pyarrow as pa
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from cdc_platform.destinations import iceberg_metadata, iceberg_names, iceberg_table
+from cdc_platform.destinations import iceberg_metadata, iceberg_names, iceberg_table, iceberg_versions
 from cdc_platform.destinations.arrange import Arrangement
 from cdc_platform.destinations.commit import Conflict, once
 from cdc_platform.destinations.copy_on_write import FILE, batches, plan, rewritten
-from cdc_platform.destinations.destination import Applied, Written
+from cdc_platform.destinations.destination import Applied, TableVersion, Written, nothing
 from cdc_platform.destinations.iceberg_evolution import Evolution, evolution
 from cdc_platform.destinations.iceberg_metadata import Metadata
 from cdc_platform.destinations.places import blocked
 from cdc_platform.destinations.rows import RowCheck
 from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, SchemaConflict, Unavailable
+from cdc_platform.model.evidence import Evidence
 from cdc_platform.model.target import SOURCE_IDS, SortField, TableLayout, TargetField, TargetSchema
 
 if TYPE_CHECKING:
@@ -132,7 +133,9 @@ class IcebergDestination:
             )
         return applied
 
-    def append(self, rows: Iterator[pl.DataFrame], applied: Applied) -> Written:
+    def append(
+        self, rows: Iterator[pl.DataFrame], applied: Applied, evidence: Callable[[], Evidence | None] = nothing
+    ) -> Written:
         with self._guard():
             table = self._load()
             written = self._writing(table)
@@ -148,11 +151,13 @@ class IcebergDestination:
             current = self._load()
             if (current.metadata.current_schema_id, current.metadata.default_spec_id) != shape:
                 raise SchemaConflict(f"{self._name} changed its columns while it was written to; run again")
-            return self._commit(current, [], added, applied, count)
+            return self._commit(current, [], added, applied, count, evidence=evidence())
 
         return self._once(commit, applied, count, written.discard)
 
-    def upsert(self, rows: pl.DataFrame, applied: Applied) -> Written:
+    def upsert(
+        self, rows: pl.DataFrame, applied: Applied, evidence: Callable[[], Evidence | None] = nothing
+    ) -> Written:
         schema = self._ensured()
         changes = RowCheck(schema, self._name).changes(rows)
         sort = self._layout.sort or tuple(SortField(name) for name in schema.key)
@@ -169,7 +174,7 @@ class IcebergDestination:
             new = rewritten(live, made, schema.key, changes.columns, lambda replaced: None)
             added, _ = attempts[-1].write(new, Arrangement(self._layout.partitions, sort))
             removed = entries(table, {live.paths[i] for i in made.touched})
-            return self._commit(table, removed, added, applied, changes.height)
+            return self._commit(table, removed, added, applied, changes.height, evidence=evidence())
 
         def discard() -> None:
             while attempts:
@@ -177,17 +182,28 @@ class IcebergDestination:
 
         return self._once(attempt, applied, changes.height, discard)
 
-    def scan(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+    def scan(self, columns: Sequence[str] | None = None, version: int | None = None) -> Iterator[pl.DataFrame]:
         metadata = self._metadata()
         if metadata is None:
             return
         from cdc_platform.destinations.iceberg_live import live_files
 
-        names = [field.name for field in metadata.columns if columns is None or field.name in columns]
+        held = iceberg_versions.columns_of(metadata, version, self._name)
+        names = [name for name in held if columns is None or name in columns]
         with self._guard():
-            live = live_files(self._load(), ())
+            live = live_files(self._load(), (), version)
+            iceberg_versions.check_there(live.paths if version is not None else (), version, self._name)
             for batch in batches(range(len(live.paths)), live.sizes):
                 yield live.read(batch, names).collect().drop(FILE)
+
+    def versions(self, log_id: str) -> Iterator[TableVersion]:
+        metadata = self._metadata()
+        if metadata is not None:
+            yield from iceberg_versions.versions(metadata, log_id)
+
+    def opening(self, version: int) -> Mapping[str, str]:
+        metadata = self._metadata()
+        return {} if metadata is None else iceberg_versions.opening(metadata, self._identifier, version)
 
     def table_version(self) -> int | None:
         metadata = self._metadata()
@@ -311,18 +327,20 @@ class IcebergDestination:
         applied: Applied,
         rows: int,
         change: Evolution | None = None,
+        evidence: Evidence | None = None,
     ) -> Written:
         from pyiceberg.exceptions import CommitFailedException
 
         from cdc_platform.destinations import iceberg_snapshot
 
-        summary, noted = iceberg_metadata.snapshot_properties(applied), iceberg_metadata.table_properties(applied)
+        summary = iceberg_metadata.snapshot_properties(applied, evidence)
+        noted = iceberg_metadata.table_properties(applied)
         try:
             iceberg_snapshot.commit(table, removed, added, summary, noted, change)
         except CommitFailedException as error:
             raise Conflict from error
         snapshot = table.current_snapshot()
-        return Written(snapshot.snapshot_id if snapshot else -1, rows)
+        return Written(snapshot.snapshot_id if snapshot else -1, rows, [file.file_path for file in added])
 
     def _once(self, commit: Callable[[], Written], applied: Applied, rows: int, undo: Callable[[], None]) -> Written:
         def landed() -> Written | None:

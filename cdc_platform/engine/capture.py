@@ -7,7 +7,8 @@
 A table that changed its shape and had no row change since is given the shape that the catalogue has: it was read before
 the head was, so what it says had happened by then.
 
-One table's failure is recorded and the others go on; a failure of the source itself ends the capture.
+One table's failure is recorded and the others go on; a failure of the source itself ends the capture. That changes of
+a table are lost is marked in its log (gaps.py), and it is followed again only after a resync.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cdc_platform.change_log.log import ChangeLog
+from cdc_platform.engine import gaps
 from cdc_platform.engine.feeds import Feed
 from cdc_platform.engine.follow import Capture, acknowledge, follow, take_shape
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.engine.progress import Progress, silent
 from cdc_platform.engine.reconcile import reconcile
 from cdc_platform.engine.snapshots import take_snapshots
-from cdc_platform.errors import CdcError, ConfigError, Gap, NeedsPerson, SchemaConflict
+from cdc_platform.errors import CdcError, ConfigError, Gap, Lost, NeedsPerson, SchemaConflict
 from cdc_platform.model.evolution import carried, differences
 from cdc_platform.model.position import Position
 from cdc_platform.model.schema import TableName, TableSchema
@@ -44,6 +46,7 @@ def capture(
     with exclusive(feed.locks, feed.lock):
         done = Capture()
         tables = _followable(feed, done)
+        gaps.keep(feed, done.failures)  # now: what comes may fail as a whole
         head = until or feed.source.head()
         fresh = [t for t in tables if feed.logs[t].position() is None]
         known = {table: feed.logs[table].schema() for table in tables if table not in fresh}
@@ -58,6 +61,7 @@ def capture(
             caught = {t: _Asked(known[t], tables[t]) for t in followed if t in known}
             _catch_up(feed, caught, head, done, progress)
             _settle(feed, [t for t in followed if t not in done.failures], done, progress)
+        gaps.keep(feed, done.failures)
         return done
 
 
@@ -76,6 +80,7 @@ def _followable(feed: Feed, done: Capture) -> dict[TableName, TableSchema]:
             else:
                 # Not prepared again: that would put a table back into a publication which it was taken out of, and
                 # hide that its changes in between are lost.
+                gaps.raise_open(log)
                 tables[table] = _resumable(feed, table, log, position, identity)
         except CdcError as error:
             tables.pop(table, None)
@@ -115,11 +120,13 @@ def _shape_now(feed: Feed, table: TableName) -> TableSchema:
 
 def _check_identity(feed: Feed, table: TableName, log: ChangeLog) -> None:
     """A table of the same name may be another one, or may have been out of sight for a while."""
-    known, now = log.fingerprint().identity, feed.source.fingerprints([table])[table].identity
+    then, fingerprint = log.fingerprint(), feed.source.fingerprints([table])[table]
+    known, now = then.identity, fingerprint.identity
     if known != now:
         raise Gap(
             f"{table}: since its change log was begun the table was dropped and made again, or taken out of the "
-            f"publication (then {known}; now {now}): changes in between may be lost; begin its pipeline anew"
+            f"publication (then {known}; now {now}): changes in between may be lost; run: cdc resync",
+            Lost.TABLE_REPLACED if then.table != fingerprint.table else Lost.UNPUBLISHED,
         )
 
 
@@ -134,7 +141,8 @@ def _check_lineage(feed: Feed, table: TableName, log: ChangeLog, identity: str) 
     if recorded != identity:
         raise Gap(
             f"{table}: the source is another server than the change log was begun with "
-            f"({recorded} then, {identity} now); point the pipeline back at it, or begin again in a new CDC_HOME"
+            f"({recorded} then, {identity} now); point the pipeline back at it, or run: cdc resync",
+            Lost.SERVER_REPLACED,
         )
 
 

@@ -11,20 +11,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import quote
 
 from cdc_platform.change_log.log import ChangeLog
 from cdc_platform.config.load import Pipeline, connection_of
 from cdc_platform.config.settings import Settings
 from cdc_platform.destinations.destination import Destination
 from cdc_platform.destinations.open import open_destination
+from cdc_platform.engine.places import file_name, inside, log_folder
 from cdc_platform.model.event import System
 from cdc_platform.model.schema import TableName
 from cdc_platform.sources.open import default_schema, open_source
 from cdc_platform.sources.source import Source
-
-# Delta's reader takes a folder's name for a URL and decodes it: only what means itself there is left as it is.
-_ODD = re.compile(r"[^A-Za-z0-9_. -]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +69,7 @@ class Flow:
 
     @property
     def lock(self) -> str:
-        return f"pipeline-{quote(self.pipeline.id, safe='')}"
+        return f"pipeline-{file_name(self.pipeline.id)}"
 
 
 def source_labels(pipelines: Sequence[Pipeline]) -> list[str]:
@@ -82,20 +79,31 @@ def source_labels(pipelines: Sequence[Pipeline]) -> list[str]:
 
 def table_of(pipeline: Pipeline, schema: str) -> TableName:
     """The pipeline's source table; `schema` is what a bare name belongs to."""
-    first, dot, rest = pipeline.config.table.name.partition(".")
+    table = pipeline.config.table
+    if table.schema is not None:
+        return TableName(table.schema, table.name)
+    return table_named(table.name, schema)
+
+
+def table_named(name: str, schema: str) -> TableName:
+    """A table as a pipeline writes it: `table` or `schema.table`."""
+    first, dot, rest = name.partition(".")
     return TableName(first, rest) if dot else TableName(schema, first)
 
 
 def log_path(settings: Settings, label: str, table: TableName, schema: str) -> Path:
-    """Where a table's change log is: `change_log/<source>/<table>`, the schema before it when not the default."""
-    name = table.name if table.schema == schema else f"{table.schema}.{table.name}"
-    return settings.change_logs / label / _ODD.sub(lambda odd: f"~{ord(odd[0]):x}~", name)
+    """Where a table's change log is: `change_log/<source>/<table>`, the schema before it when not the default.
+
+    Raises ConfigError where a link leads elsewhere.
+    """
+    root = settings.change_logs
+    return inside(root, root / label / log_folder(table, schema))
 
 
 def slot_name(settings: Settings, label: str) -> str:
     """The slot and publication of a source: of this CDC_HOME alone, so that two installations never share one."""
     suffix = hashlib.blake2b(f"{settings.change_logs}\x00{label}".encode(), digest_size=4).hexdigest()
-    return f"cdc_{label.lower()[:40]}_{suffix}"
+    return f"cdc_{re.sub('[^a-z0-9_]', '_', label.lower())[:40]}_{suffix}"
 
 
 @contextmanager

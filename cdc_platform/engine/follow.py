@@ -49,19 +49,31 @@ def follow(feed: Feed, tables: Sequence[TableName], until: Position, done: Captu
     """
     positions = {table: position for table in tables if (position := feed.logs[table].reached()) is not None}
     captured_rows = 0
-    start = min(positions.values(), default=until)
-    followed = {table: Followed(feed.logs[table].schema(), position) for table, position in positions.items()}
-    for captured in feed.source.changes(followed, start, until) if start < until else ():
-        added = _log(feed, captured, positions, done)
-        if added:
-            captured_rows += added
-            progress(f"capture {feed.label}", captured_rows)
-            _advance(feed, positions, captured.upto, IDLE_BYTES, done)
-            acknowledge(feed, done)
-        if not positions:
-            return
+    while positions and (start := min(positions.values())) < until:
+        followed = {table: Followed(feed.logs[table].schema(), position) for table, position in positions.items()}
+        try:
+            for captured in feed.source.changes(followed, start, until):
+                added = _log(feed, captured, positions, done)
+                if added:
+                    captured_rows += added
+                    progress(f"capture {feed.label}", captured_rows)
+                    _advance(feed, positions, captured.upto, IDLE_BYTES, done)
+                    acknowledge(feed, done)
+                if not positions:
+                    return
+            break
+        except Gap as gap:
+            # The log cannot be read from where the hindmost tables stand; those ahead of them may go on.
+            _fail(positions, gap, done)
     _advance(feed, positions, until, QUIET_BYTES, done)
     acknowledge(feed, done)
+
+
+def _fail(positions: dict[TableName, Position], gap: Gap, done: Capture) -> None:
+    hindmost = min(positions.values())
+    for table in [t for t, position in positions.items() if position == hindmost]:
+        done.failures[table] = gap
+        del positions[table]
 
 
 def _log(feed: Feed, captured: Captured, positions: dict[TableName, Position], done: Capture) -> int:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from cdc_platform.model.change import Captured, ChangeBatch, Followed
+from cdc_platform.model.keeping import Extent, Keeping
 from cdc_platform.model.key_range import KeyRange
 from cdc_platform.model.position import Position
 from cdc_platform.model.schema import Fingerprint, TableName, TableSchema
@@ -67,6 +68,19 @@ class Source(Protocol):
     def check_resumable(self, start: Position) -> None:
         """Raise Gap when the log from `start` on can no longer be had."""
 
+    def available(self) -> Position:
+        """The first position from which the log can be had now; its end where nothing of it is kept."""
+
+    def reopen(self, tables: Sequence[TableName]) -> None:
+        """As `prepare`, and what kept the log is made anew where it is lost: a snapshot taken after this can be
+        followed. Tables that were followed by what was lost stay in their gap. Idempotent."""
+
+    def keeping(self, position: Position) -> Keeping:
+        """What the source keeps of its log, as seen by a reader that goes on from `position`. Reads only."""
+
+    def extent(self, table: TableName) -> Extent:
+        """About how large a table is, by the catalogue's own statistics: nothing is counted."""
+
     def identity(self) -> str:
         """What must stay the same for positions to mean the same (system identifier, server lineage)."""
 
@@ -85,6 +99,16 @@ class Source(Protocol):
         Calling `acknowledge` between two stretches is allowed and not required. A table that cannot be
         followed further is named in `Captured.failures` once and delivers no more; the others go on.
         """
+
+    def withdraw(self, tables: Sequence[TableName]) -> list[TableName]:
+        """Have the log no longer decoded for these tables, which nobody follows any more; returns those it was for."""
+
+    def readers(self, names: Sequence[str]) -> Mapping[str, int]:
+        """Which of these names, as `open_source` gives them, the server keeps its log for, and how many bytes."""
+
+    def remove(self, name: str) -> None:
+        """Remove what was made at the server under this name, in whichever of its databases. Idempotent; Unavailable
+        while somebody reads by it."""
 
     def acknowledge(self, position: Position) -> None:
         """Everything before `position` is safe elsewhere: the source may forget it. Never called earlier."""
