@@ -122,8 +122,9 @@ class Shop:
         assert sorted(tuple(row[name] for name in names) for row in current) == expected
         state = latest(history, ["id"]).values()
         assert sorted(tuple(row[name] for name in names) for row in state) == expected
-        played = replayed(self.log)
-        assert sorted(tuple(row.get(name) for name in names) for row in played.values()) == expected
+        # `title` was called `name` once, and a column that came later is null in rows that did not change since.
+        played = [{"title": row.get("name"), **row} for row in replayed(self.log).values()]
+        assert sorted(tuple(row.get(name) for name in names) for row in played) == expected
         assert len(history) == sum(part.rows for part in self.log.read(0))
 
 

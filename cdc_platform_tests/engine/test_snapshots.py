@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -78,7 +79,7 @@ def test_death_between_two_steps(
 
 def test_every_second_reply_is_lost(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """The change log's commit is made, and nobody hears of it."""
-    real, calls = change_log.put, [0]
+    real, calls = vars(change_log)["put"], [0]
 
     def lossy(*arguments: Any, **named: Any) -> None:
         real(*arguments, **named)
@@ -210,15 +211,15 @@ ALTERS = {
 
 def changed_at_the_third(shop: Shop, patch: pytest.MonkeyPatch, *statements: str) -> None:
     """A run that finds rows changed before each snapshot until the third, and there these statements."""
+    times = itertools.count(1)
 
     def change() -> None:
-        if taken[0] < 3:
+        if (time := next(times)) < 3:
             shop.change(3)
-        elif taken[0] == 3:
+        elif time == 3:
             shop.do(*statements)
 
-    taken = [0]
-    with around_snapshots(patch, shop, change, lambda: None) as taken:
+    with around_snapshots(patch, shop, change, lambda: None):
         shop.world.run()
 
 
