@@ -81,7 +81,8 @@ class _Work:
         if not self.waiting:
             return
         fingerprints = source.fingerprints(list(self.waiting))
-        with source.snapshot(list(self.waiting)) as snapshot:
+        readers = max(self.feed.chunking_of(table).readers for table in self.waiting)
+        with source.snapshot(list(self.waiting), readers) as snapshot:
             began = time.monotonic()
             again = self._follow_to(snapshot.position)
             for table in [table for table in self.waiting if table not in again]:
@@ -141,7 +142,7 @@ class _Work:
         held = log.unfinished() or Chunk(None, 0, snapshot.count(table))
         if table not in self.ranges:
             self.ranges[table] = self._split(table, snapshot, held)
-        readers = self.feed.chunking_of(table).readers
+        readers = min(snapshot.readers, self.feed.chunking_of(table).readers)
         while True:
             now, later = self.ranges[table][:readers], self.ranges[table][readers:]
             held = self._read(table, snapshot, now, held)
