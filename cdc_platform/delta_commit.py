@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from cdc_platform.failpoints import failpoint
+
 LOG: Final = "_delta_log"
 
 
@@ -31,7 +33,9 @@ def put(table: Path, version: int, actions: Sequence[Mapping[str, Any]]) -> None
             sink.write(lines)
             sink.flush()
             os.fsync(sink.fileno())
+        failpoint("delta.staged")
         os.link(staged, log / f"{version:020d}.json")
+        failpoint("delta.linked")
     finally:
         staged.unlink(missing_ok=True)
     sync(log)

@@ -52,8 +52,9 @@ from cdc_platform.change_log.shapes import (
     to_json,
 )
 from cdc_platform.change_log.slices import Slice
-from cdc_platform.delta_commit import LOG, commit_info, now, put
+from cdc_platform.delta_commit import LOG, commit_info, now, put, sync
 from cdc_platform.errors import ConfigError, Lost, NeedsPerson, Unavailable
+from cdc_platform.failpoints import failpoint
 from cdc_platform.model.event import COMPARED, Origin, log_schema
 from cdc_platform.model.lifecycle import OpenGap, State, Step
 from cdc_platform.model.position import Position, format_position
@@ -175,6 +176,7 @@ class ChangeLog:
                 return
             # A snapshot that died before its commit, of a table that has changed since.
             self.discard()
+            failpoint("log.cleared")
         first = first_version(schema)
         configuration = {
             **_PROPERTIES,
@@ -194,6 +196,7 @@ class ChangeLog:
             )
         except (OSError, DeltaError) as error:
             raise ConfigError(f"cannot write the change log at {self.path}: {_reason(error)}") from error
+        failpoint("log.created")
 
     def discard(self) -> None:
         """Remove a log whose snapshot is unfinished: nobody has read it. It is gone at once, or still there."""
@@ -235,6 +238,8 @@ class ChangeLog:
             written = write_files(self.path, (laid_out(frame, shape, images) for frame in events), types)
         except OSError as error:
             raise self._unwritable(error) from error
+        if written.actions:
+            failpoint("log.files.written")
         version = table.version() + 1
         actions = [*written.actions]
         if compared is not None:
@@ -247,11 +252,12 @@ class ChangeLog:
         noted = {"cdc.snapshot": str(snapshot).lower(), "cdc.memory": str(written.memory)}
         if chunk is not None:
             progress = chunk()
+            standing.check(table, Step.SNAPSHOT if progress.last else Step.CHUNK)
             noted["cdc.chunk"] = progress.to_json()
-            actions += [_transaction(standing.CHUNK, version)]
-            if progress.last:
-                standing.check(table, Step.SNAPSHOT)
-                actions += [_transaction(standing.WHOLE, version)]
+            actions += [
+                _transaction(name, version)
+                for name in ((standing.CHUNK, standing.WHOLE) if progress.last else (standing.CHUNK,))
+            ]
         return self._commit(table, "WRITE", actions, upto, noted)
 
     def advance(self, upto: Position, after: Position) -> int:
@@ -269,12 +275,14 @@ class ChangeLog:
         actions = [metadata, _transaction(_EVENTS, version)]
         if (protocol := _protocol_for(table, kind)) is not None:
             actions.insert(0, protocol)
+        failpoint("log.evolve.committing")
         return self._commit(table, "CHANGE SCHEMA", actions, upto, {})
 
     def mark_unlogged(self, reason: str, upto: Position, after: Position) -> int:
         """Record that rows may have changed without events before `upto`, and why."""
         table = self._continued(after)
         standing.check(table, Step.DOUBT)
+        failpoint("log.mark.committing")
         return self._commit(
             table, "MARK", [_transaction(standing.UNLOGGED, table.version() + 1)], upto, {"cdc.reason": reason}
         )
@@ -299,6 +307,23 @@ class ChangeLog:
             actions += [self._metadata(table, {_ORIGIN: json.dumps(asdict(replace(origin, identity=identity)))})]
         return self._commit(table, "RESYNC", actions, position, {})
 
+    def set_aside(self, place: Path) -> bool:
+        """Move the log to `place`, in one step, so that another one can be begun; whether there was one."""
+        if not self.path.exists():
+            return False
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            self.path.rename(place)
+            sync(self.path.parent)
+        except OSError as error:
+            raise ConfigError(f"cannot move {self.path} to {place}: {error.strerror}") from error
+        self._table = None
+        return True
+
+    def bytes(self) -> int:
+        """The size of its files."""
+        return sum(file.stat().st_size for file in self.path.glob("*.parquet"))
+
     def _continued(self, after: Position | None) -> DeltaTable:
         table = self._required()
         if self.reached() != after:
@@ -320,8 +345,10 @@ class ChangeLog:
         info = commit_info(operation, **{"cdc.position": self.format(upto), **noted})
         try:
             put(self.path, version, [info, *places, *actions])
+            failpoint("log.commit.made")
             if version % _CHECKPOINT_COMMITS == 0:
                 self._required().create_checkpoint()
+                failpoint("log.checkpointed")
         except FileExistsError as error:
             raise Unavailable(f"{_MEANWHILE} {self.path}; run again") from error
         except (OSError, DeltaError) as error:

@@ -1,7 +1,7 @@
 """Where a table stands, read from its change log's app transactions. Each names the last commit that said so:
 
-    cdc.at         the position, hence a snapshot that is begun
-    cdc.chunk      a chunk of a snapshot came in               cdc.whole      the last one did
+    cdc.at         the position, hence a snapshot's first commit
+    cdc.chunk      a chunk of the snapshot came in             cdc.whole      the last one did
     cdc.unlogged   rows may have changed without events        cdc.compared   the log was compared with its source
     cdc.gap        changes were lost                           cdc.resync     a resync began
                                                                cdc.resynced   it ended

@@ -25,12 +25,14 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
+from cdc_platform.delta_commit import LOG, sync
 from cdc_platform.destinations import (
     arrange,
     delta_compact,
     delta_create,
     delta_evolve,
     delta_log,
+    delta_mend,
     delta_table,
     delta_upsert,
     delta_versions,
@@ -43,10 +45,11 @@ from cdc_platform.destinations.delta_layout import Shape, partition_names, prese
 from cdc_platform.destinations.delta_rows import file_types
 from cdc_platform.destinations.delta_table import DeltaColumn
 from cdc_platform.destinations.delta_write import DataWriter, live_files, removal
-from cdc_platform.destinations.destination import Applied, TableVersion, Written, nothing
+from cdc_platform.destinations.destination import Applied, Contents, TableVersion, Written, nothing
 from cdc_platform.destinations.places import blocked
 from cdc_platform.destinations.rows import RowCheck
 from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, SchemaConflict, Unavailable
+from cdc_platform.failpoints import failpoint
 from cdc_platform.model.evidence import Evidence
 from cdc_platform.model.target import SortField, TableLayout, TargetField, TargetSchema
 
@@ -87,10 +90,10 @@ class DeltaDestination:
             raise self._failure(error) from error
         self._schema = schema
 
-    def evolve(self, schema: TargetSchema, applied: Applied) -> None:
+    def evolve(self, schema: TargetSchema, applied: Applied, drop_unknown: bool = False) -> None:
         writer = DataWriter(self._path)
         before = self._existing().transaction_version(delta_log.app_id(applied.log_id))
-        if before is None or before < applied.version:
+        if before is None or before < applied.version or self._evolution(self._existing(), schema) is not None:
             self._once(lambda: self._evolve(schema, applied, writer), applied, 0, writer)
         table = self._existing()
         if (now := table.transaction_version(delta_log.app_id(applied.log_id))) != applied.version or (
@@ -124,6 +127,7 @@ class DeltaDestination:
         with self._failing(writer):
             checked = RowCheck(self._ensured(), self._name).all(rows)
             written = writer.added(checked, shape, Arrangement(shape.terms, shape.sort))
+        failpoint("delta.files.written")
         count = sum(rows for _, rows in written)
 
         def commit() -> Written:
@@ -189,6 +193,24 @@ class DeltaDestination:
         except _DOUBTFUL as error:
             raise self._failure(error) from error
 
+    def contents(self) -> Contents | None:
+        table = self._open()
+        if table is None:
+            return None
+        delta_table.check_readable(table, self._name)
+        live = delta_upsert.live_files(table, self._path, self._own_columns(table), ())
+        return Contents([self._path / unquote(path) for path in live.paths], live.sizes, live.read)
+
+    def mend(self, gone: Mapping[Path, pl.Series | None], rows: Iterator[pl.DataFrame], applied: Applied) -> Written:
+        schema, writer = self._ensured(), DataWriter(self._path)
+        table = self._existing()
+        delta_table.check_writable(table, self._name)
+        shape = self._shape(table)
+        with self._failing(writer):
+            checked = RowCheck(schema, self._name).all(rows)
+            made = delta_mend.actions(table, self._path, shape, schema, gone, checked, writer, self._name)
+        return self._replace(made.actions, shape, writer, "MERGE", applied, made.rows)
+
     def versions(self, log_id: str) -> Iterator[TableVersion]:
         try:
             yield from delta_versions.versions(self._path, log_id)
@@ -197,6 +219,18 @@ class DeltaDestination:
 
     def opening(self, version: int) -> Mapping[str, str]:
         return delta_versions.opening(self._path, version)
+
+    def set_aside(self, suffix: str) -> str | None:
+        if not (self._path / LOG).exists():
+            return None
+        place = self._path.with_name(f"{self._path.name}.{suffix}")
+        try:
+            self._path.rename(place)
+            sync(place.parent)
+        except OSError as error:
+            raise self._failure(error) from error
+        self._schema = None
+        return str(place)
 
     def table_version(self) -> int | None:
         table = self._open()
@@ -291,6 +325,7 @@ class DeltaDestination:
         actions += [action for action, _ in written]
         if made.touched and shape.properties.get(delta_table.CHANGE_FEED) == "true":
             actions += writer.feed(delta_upsert.feed(made, replaced, schema.key, names), shape)
+        failpoint("delta.files.written")
         delta_log.commit(table, self._path, "MERGE", actions, applied, evidence)
         return Written(table.version(), changes.height, _added(actions))
 
@@ -308,6 +343,7 @@ class DeltaDestination:
             metadata = delta_create.metadata_action(table, found.configuration, found.fields, found.partition_columns)
             actions += [{"metaData": metadata}]
             actions += self._recast(table, found, writer)
+        failpoint("delta.evolve.committing")
         delta_log.commit(table, self._path, "ALTER TABLE", actions, applied)
         return Written(table.version(), 0)
 
@@ -326,7 +362,15 @@ class DeltaDestination:
 
         return delta_evolve.plan(table, schema, self._layout, lambda name: name in held(), self._name)
 
-    def _replace(self, actions: Sequence[dict[str, Any]], shape: Shape, writer: DataWriter) -> None:
+    def _replace(
+        self,
+        actions: Sequence[dict[str, Any]],
+        shape: Shape,
+        writer: DataWriter,
+        operation: str = "OPTIMIZE",
+        applied: Applied | None = None,
+        rows: int = 0,
+    ) -> Written:
         """Commit files for files, also after others' appends, which concern none of them."""
         gone = {action["remove"]["path"] for action in actions if "remove" in action}
         come = {action["add"]["path"] for action in actions if "add" in action}
@@ -335,19 +379,19 @@ class DeltaDestination:
             table = self._existing()
             live = {file.path for file in live_files(table, ())}
             if not gone <= live or self._shape(table) != shape:
-                raise Unavailable(f"{self._name} was changed while it was compacted, and was left as it is; try again")
-            delta_log.commit(table, self._path, "OPTIMIZE", actions, None)
-            return Written(table.version(), 0)
+                raise Unavailable(f"{self._name} was changed while it was rewritten, and was left as it is; try again")
+            delta_log.commit(table, self._path, operation, actions, applied)
+            return Written(table.version(), rows)
 
         def landed() -> Written | None:
             table = self._existing()
             live = {file.path for file in live_files(table, ())}
             # Any of ours: the commit was made, whatever became of the others since.
             made = bool(come & live) if come else not gone & live
-            return Written(table.version(), 0) if made else None
+            return Written(table.version(), rows) if made else None
 
         try:
-            once(commit, landed, writer.discard, _DOUBTFUL, self._name)
+            return once(commit, landed, writer.discard, _DOUBTFUL, self._name)
         except _DOUBTFUL as error:
             raise self._failure(error) from error
 

@@ -34,6 +34,7 @@ from cdc_platform.destinations.delta_table import (
     source_ids,
 )
 from cdc_platform.errors import ConfigError
+from cdc_platform.failpoints import failpoint
 from cdc_platform.model.target import SOURCE_IDS
 
 _COLUMN_MAPPING: Final = "columnMapping"
@@ -54,6 +55,7 @@ def create(
     info = delta_log.commit_info("CREATE TABLE")
     with suppress(FileExistsError):
         delta_log.put(path, 0, [info, {"protocol": protocol}, {"metaData": metadata}])
+        failpoint("delta.created")
 
 
 def set_properties(
@@ -80,6 +82,7 @@ def set_properties(
     if (protocol := widened_protocol(path, table, columns, table.metadata().partition_columns, merged)) is not None:
         actions.insert(1, {"protocol": protocol})
     delta_log.put(path, table.version() + 1, actions)
+    failpoint("delta.properties.set")
 
 
 def metadata_action(

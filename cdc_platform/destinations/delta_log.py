@@ -14,6 +14,7 @@ from deltalake import DeltaTable
 from cdc_platform.delta_commit import LOG, commit_info, now, put
 from cdc_platform.destinations.commit import Conflict
 from cdc_platform.destinations.destination import Applied
+from cdc_platform.failpoints import failpoint
 from cdc_platform.model.evidence import Evidence
 
 __all__ = [
@@ -55,12 +56,14 @@ def commit(
         noted = [commit_info(operation, **position), {"txn": transaction}]
     try:
         put(root, table.version() + 1, [*noted, *actions])
+        failpoint("delta.commit.made")
     except FileExistsError as error:
         raise Conflict from error
     table.update_incremental()
     interval = whole_number(table.metadata().configuration, CHECKPOINT_INTERVAL, 100)
     if interval > 0 and table.version() % interval == 0:
         table.create_checkpoint()
+        failpoint("delta.checkpointed")
         table.cleanup_metadata()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 import polars as pl
@@ -55,6 +56,16 @@ def nothing() -> Evidence | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The data files of one version of a table. `read` gives all rows of some of them, by their places in `files`: the
+    named columns and `file` (`copy_on_write.FILE`), the file's place; a file's own rows in their order there."""
+
+    files: Sequence[Path]
+    sizes: Sequence[int]
+    read: Callable[[Sequence[int], Sequence[str]], pl.LazyFrame]
+
+
 class Destination(Protocol):
     """One table. Every write is one atomic commit that carries `Applied`, so a repeated or lost reply is harmless:
 
@@ -66,14 +77,14 @@ class Destination(Protocol):
     def ensure(self, schema: TargetSchema) -> None:
         """Make the table where there is none; where there is one, a shape that differs is a SchemaConflict."""
 
-    def evolve(self, schema: TargetSchema, applied: Applied) -> None:
+    def evolve(self, schema: TargetSchema, applied: Applied, drop_unknown: bool = False) -> None:
         """Give the table this shape and record `applied`, in one atomic commit that rewrites no row it need not.
 
         Columns are known again by `source_id` (the `_cdc_*` ones, which have none, by name): one of another name was
         renamed, one that is missing in `schema` goes, one that is new comes (null in the rows that are there), one
         that is no longer required is relaxed. Types only widen: those in which every old value is the same value.
         What the format cannot do, or would do by guessing, is a SchemaConflict before anything is written. Doing it
-        again is harmless.
+        again is harmless. With `drop_unknown`, columns that somebody else added go, instead of being a conflict.
         """
 
     def applied(self, log_id: str) -> Applied | None:
@@ -109,6 +120,24 @@ class Destination(Protocol):
 
     def opening(self, version: int) -> Mapping[str, str]:
         """How other tools open a version: the tool's name and what a person writes there; empty without a table."""
+
+    def set_aside(self, suffix: str) -> str | None:
+        """Give the table another name, its own with `suffix`, so that a new one can be begun in its place.
+
+        Returns the new name; None when there is no table. One step: it was done or it was not.
+        """
+
+    def contents(self) -> Contents | None:
+        """The data files of the latest version; None when there is no table."""
+
+    def mend(self, gone: Mapping[Path, pl.Series | None], rows: Iterator[pl.DataFrame], applied: Applied) -> Written:
+        """Put right what is there: in one commit take these rows out and put those in, no others; bounded memory.
+
+        `gone` names rows by file of `contents` and their numbers in it (Int64); None is the whole file, which is not
+        read then. Rows are told apart by nothing else, so equal ones may be taken out one by one. The commit keeps
+        `applied`, which is what the table has already. Unavailable, and nothing written, where one of the files is no
+        part of the table any more: doing it again needs another look.
+        """
 
     def table_version(self) -> int | None:
         """The latest Delta version or Iceberg snapshot id; None when there is no table."""

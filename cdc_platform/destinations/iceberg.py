@@ -12,8 +12,10 @@ from the metadata file (iceberg_metadata.py); pyiceberg is imported by the first
 from __future__ import annotations
 
 import sqlite3
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,12 +27,13 @@ from cdc_platform.destinations import iceberg_metadata, iceberg_names, iceberg_t
 from cdc_platform.destinations.arrange import Arrangement
 from cdc_platform.destinations.commit import Conflict, once
 from cdc_platform.destinations.copy_on_write import FILE, batches, plan, rewritten
-from cdc_platform.destinations.destination import Applied, TableVersion, Written, nothing
+from cdc_platform.destinations.destination import Applied, Contents, TableVersion, Written, nothing
 from cdc_platform.destinations.iceberg_evolution import Evolution, evolution
 from cdc_platform.destinations.iceberg_metadata import Metadata
 from cdc_platform.destinations.places import blocked
 from cdc_platform.destinations.rows import RowCheck
 from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, SchemaConflict, Unavailable
+from cdc_platform.failpoints import failpoint
 from cdc_platform.model.evidence import Evidence
 from cdc_platform.model.target import SOURCE_IDS, SortField, TableLayout, TargetField, TargetSchema
 
@@ -85,6 +88,7 @@ class IcebergDestination:
         if wanted:
             with self._guard(), self._load().transaction() as transaction:
                 transaction.set_properties(wanted)
+            failpoint("iceberg.properties.set")
 
     def _take(self, metadata: Metadata, schema: TargetSchema) -> None:
         """Take this schema for the table's, whose metadata this is. Raises SchemaConflict where it is not."""
@@ -93,7 +97,7 @@ class IcebergDestination:
         iceberg_table.check_same(metadata, schema, layout, self._name)
         self._schema, self._layout = schema, layout
 
-    def evolve(self, schema: TargetSchema, applied: Applied) -> None:
+    def evolve(self, schema: TargetSchema, applied: Applied, drop_unknown: bool = False) -> None:
         schema = iceberg_table.required_schema(schema)
         if self._schema is None:
             metadata = self._existing_metadata()
@@ -102,7 +106,7 @@ class IcebergDestination:
         def attempt() -> Written:
             table = self._load()
             metadata = iceberg_metadata.read(table.metadata_location)
-            change = evolution(metadata, schema, self._name)
+            change = evolution(metadata, schema, self._name, drop_unknown)
             there = metadata.applied(applied.log_id)
             newest = applied if there is None or there.version < applied.version else there
             if change is None and newest == there:
@@ -114,7 +118,7 @@ class IcebergDestination:
             there = metadata.applied(applied.log_id)
             if there is None or there.version < applied.version:
                 return None
-            change = evolution(metadata, schema, self._name)
+            change = evolution(metadata, schema, self._name, drop_unknown)
             return Written(metadata.snapshot_id or -1, 0) if change is None else None
 
         with self._guard():
@@ -145,6 +149,7 @@ class IcebergDestination:
             except BaseException:
                 written.discard()
                 raise
+        failpoint("iceberg.files.written")
         shape = table.metadata.current_schema_id, table.metadata.default_spec_id
 
         def commit() -> Written:
@@ -173,6 +178,7 @@ class IcebergDestination:
             attempts.append(self._writing(table))
             new = rewritten(live, made, schema.key, changes.columns, lambda replaced: None)
             added, _ = attempts[-1].write(new, Arrangement(self._layout.partitions, sort))
+            failpoint("iceberg.files.written")
             removed = entries(table, {live.paths[i] for i in made.touched})
             return self._commit(table, removed, added, applied, changes.height, evidence=evidence())
 
@@ -196,6 +202,46 @@ class IcebergDestination:
             for batch in batches(range(len(live.paths)), live.sizes):
                 yield live.read(batch, names).collect().drop(FILE)
 
+    def contents(self) -> Contents | None:
+        if self._metadata() is None:
+            return None
+        from cdc_platform.destinations.iceberg_live import live_files
+
+        with self._guard():
+            live = live_files(self._load(), ())
+        return Contents([iceberg_metadata.local_path(path) for path in live.paths], live.sizes, live.read)
+
+    def mend(self, gone: Mapping[Path, pl.Series | None], rows: Iterator[pl.DataFrame], applied: Applied) -> Written:
+        from cdc_platform.destinations import iceberg_mend
+
+        schema = self._ensured()
+        names = [field.name for field in schema.fields]
+        sort = self._layout.sort or tuple(SortField(name) for name in schema.key)
+        with self._guard():
+            table = self._load()
+            written = self._writing(table)
+            try:
+                stay = iceberg_mend.staying(table, gone, names, self._name)
+                checked = RowCheck(schema, self._name).all(rows)
+                added, count = written.write(chain(stay, checked), Arrangement(self._layout.partitions, sort))
+            except BaseException:
+                written.discard()
+                raise
+            shape = table.metadata.current_schema_id, table.metadata.default_spec_id
+
+            def commit() -> Written:
+                current = self._load()
+                if (current.metadata.current_schema_id, current.metadata.default_spec_id) != shape:
+                    raise SchemaConflict(f"{self._name} changed its columns while it was written to; run again")
+                removed = iceberg_mend.removed(current, gone, self._name)
+                return self._commit(current, removed, added, applied, count)
+
+            def landed() -> Written | None:
+                snapshot = iceberg_mend.made(self._load(), gone, added)
+                return None if snapshot is None else Written(snapshot, count)
+
+            return once(commit, landed, written.discard, _doubtful(), self._name)
+
     def versions(self, log_id: str) -> Iterator[TableVersion]:
         metadata = self._metadata()
         if metadata is not None:
@@ -204,6 +250,18 @@ class IcebergDestination:
     def opening(self, version: int) -> Mapping[str, str]:
         metadata = self._metadata()
         return {} if metadata is None else iceberg_versions.opening(metadata, self._identifier, version)
+
+    def set_aside(self, suffix: str) -> str | None:
+        if self._metadata() is None:
+            return None
+        name = f"{self._table}_{suffix}"
+        with self._guard():
+            try:
+                self._catalog().rename_table(self._identifier, f"{self._namespace}.{name}")
+            except NotImplementedError as error:
+                raise NeedsPerson(f"{self._name}: its catalog cannot rename it; move it away there") from error
+        self._schema, self._layout = None, self._written_layout
+        return f"{self._namespace}.{name}"
 
     def table_version(self) -> int | None:
         metadata = self._metadata()
@@ -221,7 +279,16 @@ class IcebergDestination:
         wait = wait_random_exponential(multiplier=0.02, max=0.5)
         for attempt in Retrying(stop=stop_after_attempt(_CREATE_ATTEMPTS), wait=wait, retry=racing, reraise=True):
             with attempt:
-                iceberg_table.create(self._catalog(), self._identifier, schema, self._written_layout)
+                catalog, location = self._catalog(), self._free_location()
+                iceberg_table.create(catalog, self._identifier, schema, self._written_layout, location)
+        failpoint("iceberg.created")
+
+    def _free_location(self) -> str | None:
+        """Where the new table goes if not to its usual folder: that is taken by one that was set aside."""
+        usual = self._warehouse / self._namespace / self._table
+        if self._config is not None or not usual.exists():
+            return None
+        return f"{usual}-{uuid.uuid4().hex[:8]}"
 
     # Opening and failing
 

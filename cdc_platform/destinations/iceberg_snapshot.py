@@ -29,6 +29,7 @@ from pyiceberg.types import DoubleType, FloatType, IcebergType, IntegerType, Lon
 from pyiceberg.utils.properties import property_as_int
 
 from cdc_platform.destinations.iceberg_evolution import Evolution
+from cdc_platform.failpoints import failpoint
 
 _MERGE_AT: Final = 100
 _LOWER: Final = 10
@@ -69,6 +70,8 @@ def commit(
         transaction.set_properties({**properties, **(change.properties if change else {})})
         if change is not None and change.obsolete:
             transaction.remove_properties(*change.obsolete)
+        failpoint("iceberg.swapping")
+    failpoint("iceberg.commit.made")
 
 
 def _set_schema(transaction: Transaction, change: Evolution) -> None:

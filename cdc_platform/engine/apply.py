@@ -25,6 +25,7 @@ from cdc_platform.engine.progress import Progress, silent
 from cdc_platform.engine.shaping import evolved, opened
 from cdc_platform.engine.validity import COLUMNS, Gate, quarantine_of
 from cdc_platform.errors import ConfigError
+from cdc_platform.failpoints import failpoint
 from cdc_platform.model.change import DELETE, INSERT, UPDATE
 from cdc_platform.model.collapse import history, last_changes
 from cdc_platform.model.evidence import Evidence, Tally
@@ -89,6 +90,7 @@ def apply(flow: Flow, progress: Progress = silent, upto: int | None = None) -> A
         shape = flow.log.shape_at(applied.version if applied else 0)
         done.start = done.end = applied.position if applied else ""
         done.log_version = applied.version if applied else 0
+        failpoint("apply.reading")
         quarantine_of(flow).settle(log_id, done.log_version)
         for part in flow.log.read(after=done.log_version, upto=upto):
             if part.shape != shape:
@@ -125,6 +127,7 @@ def _apply_slice(flow: Flow, plan: Projection, part: Slice, log_id: str, done: A
         # A snapshot's primary keys are unique, and its chunks begin the histories of theirs: rows of which the table
         # has none yet, which it takes as they come, in bounded memory.
         written = flow.destination.append((plan.rows(history(f)) for f in frames), applied, tally.evidence)
+    failpoint("apply.committed")
     counter.settle()
     done.version, done.log_version, done.end = written.table_version, part.version, position
     done.rows_written += written.rows

@@ -65,7 +65,7 @@ class AsOf:
 def as_of(flow: Flow, moment: Moment, limit: int) -> AsOf:
     """The version that holds the moment, and the first `limit` rows by key."""
     version, before, after = _versions(flow, moment)
-    notes = _reservations(moment)
+    notes = reservations(moment)
     exact = not notes
     if version is None:
         notes += (_why_none(before, after),)
@@ -125,7 +125,7 @@ def _named(version: TableVersion) -> Named:
     return Named(version.number, version.applied.position, version.committed)
 
 
-def _reservations(moment: Moment) -> tuple[str, ...]:
+def reservations(moment: Moment) -> tuple[str, ...]:
     """Why the log's state is not what the source was, in words."""
     found: list[str] = []
     if moment.inside is not None:

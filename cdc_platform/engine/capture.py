@@ -27,6 +27,7 @@ from cdc_platform.engine.progress import Progress, silent
 from cdc_platform.engine.reconcile import reconcile
 from cdc_platform.engine.snapshots import take_snapshots
 from cdc_platform.errors import CdcError, ConfigError, Gap, Lost, NeedsPerson, SchemaConflict
+from cdc_platform.failpoints import failpoint
 from cdc_platform.model.evolution import carried, differences
 from cdc_platform.model.position import Position
 from cdc_platform.model.schema import TableName, TableSchema
@@ -77,11 +78,11 @@ def _followable(feed: Feed, done: Capture) -> dict[TableName, TableSchema]:
             if position is None:
                 tables[table] = feed.source.schemas([table])[table]
                 feed.source.prepare([table])
+                failpoint("capture.prepared")
             else:
                 # Not prepared again: that would put a table back into a publication which it was taken out of, and
                 # hide that its changes in between are lost.
-                gaps.raise_open(log)
-                tables[table] = _resumable(feed, table, log, position, identity)
+                tables[table] = resumable(feed, table, log, position, identity)
         except CdcError as error:
             tables.pop(table, None)
             done.failures[table] = error
@@ -92,13 +93,18 @@ def _keep_or_discard(feed: Feed, table: TableName, log: ChangeLog, identity: str
     """An unfinished snapshot that cannot go on is no gap: nobody has read it, and it begins anew."""
     if (position := log.reached()) is not None:
         try:
-            _resumable(feed, table, log, position, identity)
+            resumable(feed, table, log, position, identity)
         except Gap:
             log.discard()
 
 
-def _resumable(feed: Feed, table: TableName, log: ChangeLog, position: Position, identity: str) -> TableSchema:
-    """The table's shape now, if its log can go on; a Gap or another error says why it cannot."""
+def resumable(feed: Feed, table: TableName, log: ChangeLog, position: Position, identity: str) -> TableSchema:
+    """The table's shape now, if its log can go on; a Gap or another error says why it cannot. Reads only.
+
+    The table is not prepared again: that would put it back into a publication which it was taken out of, and hide that
+    its changes in between are lost.
+    """
+    gaps.raise_open(log)
     _check_lineage(feed, table, log, identity)
     feed.source.check_resumable(position)
     shape = _shape_now(feed, table)

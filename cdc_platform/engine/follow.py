@@ -22,6 +22,7 @@ from cdc_platform.engine.feeds import Feed
 from cdc_platform.engine.progress import Progress
 from cdc_platform.engine.record import evolve, record
 from cdc_platform.errors import CdcError, Gap
+from cdc_platform.failpoints import failpoint
 from cdc_platform.model.change import Captured, Followed
 from cdc_platform.model.evolution import carried, differences
 from cdc_platform.model.position import Position
@@ -53,7 +54,9 @@ def follow(feed: Feed, tables: Sequence[TableName], until: Position, done: Captu
         followed = {table: Followed(feed.logs[table].schema(), position) for table, position in positions.items()}
         try:
             for captured in feed.source.changes(followed, start, until):
+                failpoint("capture.fetched")
                 added = _log(feed, captured, positions, done)
+                failpoint("capture.recorded")
                 if added:
                     captured_rows += added
                     progress(f"capture {feed.label}", captured_rows)
@@ -123,7 +126,9 @@ def acknowledge(feed: Feed, done: Capture) -> None:
             done.failures.setdefault(table, error)
             return  # what this log holds is not known, so nothing is known to be safe
     if known := [p for p in positions if p is not None]:
+        failpoint("capture.acknowledging")
         feed.source.acknowledge(min(known))
+        failpoint("capture.acknowledged")
 
 
 def take_shape(feed: Feed, table: TableName, now: TableSchema, head: Position) -> None:
@@ -138,4 +143,5 @@ def take_shape(feed: Feed, table: TableName, now: TableSchema, head: Position) -
     if reason := feed.source.rewritten_by(known, shape):
         log.mark_unlogged(reason, place, position)
         position = place
+        failpoint("capture.shape.marked")
     evolve(log, shape, place, position)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cdc_platform.engine.places import file_name
 from cdc_platform.errors import CdcError
+from cdc_platform.failpoints import failpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +27,12 @@ def remember(home: Path, pipeline: str, error: CdcError | None) -> None:
     try:
         if error is None:
             file.unlink(missing_ok=True)
+            failpoint("memory.written")
             return
         file.parent.mkdir(parents=True, exist_ok=True)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         file.write_text(json.dumps({"message": str(error), "kind": error.kind, "at": now}))
+        failpoint("memory.written")
     except OSError:
         return
 

@@ -30,6 +30,7 @@ from cdc_platform.change_log.log import ChangeLog
 from cdc_platform.change_log.state import COUNT, HASHES, LSN, PLACE, key_of, marked, marks, rows_at
 from cdc_platform.engine.record import deletes, evolve
 from cdc_platform.errors import NotUnderstood
+from cdc_platform.failpoints import failpoint
 from cdc_platform.model.change import DELETE, INSERT, OPERATION, UPDATE, ChangeBatch, Place
 from cdc_platform.model.event import COMPARED, events
 from cdc_platform.model.evolution import carried, differences
@@ -55,6 +56,8 @@ def reconcile(log: ChangeLog, table: TableName, snapshot: Snapshot, fingerprint:
     for frames in commits(comparison.events(changed, gone)) if changed.height or gone.height else ():
         log.append(frames, snapshot.position, position)
         position = snapshot.position
+        failpoint("reconcile.appended")
+    failpoint("reconcile.comparing")
     log.append([], snapshot.position, position, compared=fingerprint)
     return changed.height + gone.height
 

@@ -24,6 +24,7 @@ from cdc_platform.change_log.state import events_at, live_rows
 from cdc_platform.engine.done_keys import BeginAgain, of_done_keys, same_key
 from cdc_platform.engine.fill import filled
 from cdc_platform.engine.takeover import in_order
+from cdc_platform.failpoints import failpoint
 from cdc_platform.model.change import (
     DELETE,
     OPERATION,
@@ -133,6 +134,7 @@ class _Recorder:
         for frames in commits(self._deletes(place, events_at(self.log, here))):
             self.log.append(frames, here, self.position)
             self.position = here
+            failpoint("record.truncated")
         self.log.advance(behind, self.position)  # it is not here yet where no row was left
         self.position = behind
 

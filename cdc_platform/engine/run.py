@@ -17,6 +17,7 @@ from cdc_platform.engine.memory import remember
 from cdc_platform.engine.progress import Progress, silent
 from cdc_platform.engine.shaping import first_projection
 from cdc_platform.errors import CdcError, ConfigError
+from cdc_platform.failpoints import failpoint
 
 
 @dataclass(slots=True)
@@ -53,6 +54,7 @@ def run(
         except CdcError as error:
             captures[label] = error
         seconds[label] = time.monotonic() - began
+    failpoint("run.captured")
     results = []
     for pipeline in chosen:
         began = time.monotonic()

@@ -12,6 +12,7 @@ from cdc_platform.change_log.shapes import SchemaVersion
 from cdc_platform.destinations.destination import Applied
 from cdc_platform.engine.feeds import Flow
 from cdc_platform.errors import ConfigError
+from cdc_platform.failpoints import failpoint
 from cdc_platform.model.evolution import carried
 from cdc_platform.model.policy import Shaping, described, reshaped
 from cdc_platform.model.projection import Projection, cdc_fields, first_target, rules_by_id
@@ -105,6 +106,11 @@ def described_target(flow: Flow) -> TargetSchema:
     return first_projection(flow, shape).target if fields is None else _described(flow, fields, shape)
 
 
+def described_at(flow: Flow, version: int) -> TargetSchema:
+    """The shape of a destination that holds the log up to `version`, as the pipeline describes it."""
+    return _described(flow, flow.destination.schema() or (), flow.log.shape_at(version).schema)
+
+
 def _described(flow: Flow, fields: Sequence[TargetField], shape: TableSchema) -> TargetSchema:
     shapes = [version.schema for version in flow.log.shapes()]
     key = key_of(flow, shape, shapes)
@@ -123,6 +129,7 @@ def evolved(flow: Flow, plan: Projection, to: SchemaVersion, log_id: str) -> Pro
     target = reshaped(plan.target, plan.shape, to.schema, shaping, to.position)
     if target != plan.target:
         flow.destination.evolve(target, Applied(log_id, to.commit, to.position))
+        failpoint("apply.evolved")
         flow.destination.ensure(target)
     return _projection(flow, target, to.schema)
 

@@ -39,6 +39,7 @@ from cdc_platform.engine.feeds import Feed
 from cdc_platform.engine.follow import Capture, acknowledge, follow, take_shape
 from cdc_platform.engine.progress import Progress
 from cdc_platform.errors import CdcError, Gap, Unavailable
+from cdc_platform.failpoints import failpoint
 from cdc_platform.model.event import Origin, events
 from cdc_platform.model.evolution import carried, differences
 from cdc_platform.model.key_range import WHOLE, KeyRange
@@ -84,6 +85,7 @@ class _Work:
         readers = max(self.feed.chunking_of(table).readers for table in self.waiting)
         with source.snapshot(list(self.waiting), readers) as snapshot:
             began = time.monotonic()
+            failpoint("capture.snapshot.begun")
             again = self._follow_to(snapshot.position)
             for table in [table for table in self.waiting if table not in again]:
                 deadline = began + self.feed.chunking_of(table).seconds
@@ -189,6 +191,7 @@ class _Work:
         def frames() -> Iterator[pl.DataFrame]:
             nonlocal rows
             for batch in together([snapshot.read(table, within=one) for one in ranges]):
+                failpoint("capture.snapshot.read")
                 # Numbered through: several chunks may stand at one position.
                 numbers = pl.int_range(rows, rows + len(batch), dtype=pl.Int64).alias("ordinal")
                 rows += len(batch)

@@ -24,7 +24,7 @@ class State(StrEnum):
     """Where a table stands."""
 
     NEW = "new"  # nothing of it is logged
-    SNAPSHOTTING = "snapshotting"  # some chunks of its snapshot are, and what happened to their keys since
+    SNAPSHOTTING = "snapshotting"  # some chunks of its snapshot are, and what happened to their keys
     FOLLOWING = "following"
     DOUBTED = "doubted"  # followed, and rows may have changed unlogged: to be compared once
     GAP = "gap"  # changes are lost behind the log's position
@@ -34,8 +34,8 @@ class State(StrEnum):
 class Step(StrEnum):
     """What a commit of a change log says."""
 
-    SNAPSHOT = "a snapshot"  # whole, or the last chunk of it
     CHUNK = "a chunk of a snapshot"
+    SNAPSHOT = "a snapshot"  # or its last chunk; a doubt that came in between is one from there on
     CHANGES = "changes"  # also none, or another shape: the log goes on
     DOUBT = "a doubt"
     COMPARED = "a comparison"
@@ -50,9 +50,9 @@ TRANSITIONS: Mapping[tuple[State, Step], State] = MappingProxyType(
         (State.NEW, Step.SNAPSHOT): State.FOLLOWING,
         (State.NEW, Step.CHUNK): State.SNAPSHOTTING,
         (State.SNAPSHOTTING, Step.CHUNK): State.SNAPSHOTTING,
+        (State.SNAPSHOTTING, Step.SNAPSHOT): State.FOLLOWING,
         (State.SNAPSHOTTING, Step.CHANGES): State.SNAPSHOTTING,
         (State.SNAPSHOTTING, Step.DOUBT): State.SNAPSHOTTING,
-        (State.SNAPSHOTTING, Step.SNAPSHOT): State.FOLLOWING,  # doubted, if there was a doubt meanwhile
         (State.FOLLOWING, Step.CHANGES): State.FOLLOWING,
         (State.FOLLOWING, Step.DOUBT): State.DOUBTED,
         (State.FOLLOWING, Step.COMPARED): State.FOLLOWING,

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from cdc_platform.model.digest import Digest
 
 Status = Literal["PASS", "FAIL", "WARNING"]
-ValidationType = Literal["row_count", "checksum", "lag", "schema"]
+ValidationType = Literal["row_count", "checksum", "lag", "schema", "verify"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,18 @@ def schema(
     if not passed:
         found += f": {len(missing)} missing, {len(unexpected)} unexpected, {len(different)} of another type"
     return Verdict("schema", _status(passed), f"{len(expected)} columns", found, details)
+
+
+def verified(
+    rows: int, counts: Mapping[str, int], equal: bool, details: Mapping[str, Any], milliseconds: int
+) -> Verdict:
+    """Every row compared at one position. `counts` are of keys that are missing, unexpected and different.
+
+    What was found is told also where it was mended: then it is a warning.
+    """
+    found = _rows(rows) if equal else ", ".join(f"{number} {kind}" for kind, number in counts.items())
+    status: Status = "PASS" if equal else "WARNING" if details.get("repaired") else "FAIL"
+    return Verdict("verify", status, _rows(rows), found, details, milliseconds)
 
 
 def rule(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -11,7 +12,8 @@ import pyarrow as pa
 from deltalake import write_deltalake
 from deltalake.exceptions import DeltaError
 
-from cdc_platform.errors import ConfigError
+from cdc_platform.errors import ConfigError, Unavailable
+from cdc_platform.failpoints import failpoint
 from cdc_platform.quality.checks import Verdict
 
 SCHEMA = pa.schema(
@@ -48,8 +50,11 @@ def record(path: Path, verdicts: Sequence[tuple[str, Verdict]]) -> None:
     ]
     if not rows:
         return
+    failpoint("check.recording")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_deltalake(str(path), pa.Table.from_pylist(rows, SCHEMA), mode="append")
+        failpoint("check.recorded")
     except (OSError, DeltaError) as error:
-        raise ConfigError(f"cannot record validation results at {path}: {type(error).__name__}") from error
+        kind = Unavailable if os.access(path if path.exists() else path.parent, os.W_OK) else ConfigError
+        raise kind(f"cannot record validation results at {path}: {type(error).__name__}; run again") from error

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cdc_platform.errors import Gap, Lost
+from cdc_platform.failpoints import failpoint
 from cdc_platform.model.position import binlog_at, binlog_parts
 from cdc_platform.sources.cells import Ints
 from cdc_platform.sources.mysql.binlog import (
@@ -81,6 +82,7 @@ def read_log(
     sequence, offset = binlog_parts(start)
     flags = _NON_BLOCK | (_ANNOTATED if annotated else 0)
     command = struct.pack("<IHI", offset, flags, server_id) + f"{base}.{sequence:06d}".encode()
+    failpoint("mysql.log.opened")
     reader = PacketReader(session.connection, COM_BINLOG_DUMP, command, size)
     place = _Place(sequence, offset)
     first = True

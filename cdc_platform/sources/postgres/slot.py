@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import psycopg2.extensions
 
 from cdc_platform.errors import ConfigError, Gap, Lost, NeedsPerson, Unavailable
+from cdc_platform.failpoints import failpoint
 from cdc_platform.model.position import Position, format_lsn, parse_lsn
 from cdc_platform.sources.postgres.catalogue import Session
 from cdc_platform.sources.postgres.connection import PostgresConnection, identifier
@@ -134,8 +135,10 @@ def advance(session: Session, name: str, lsn: int) -> None:
     slot = read_slot(session, name)
     if slot is None or slot.confirmed is None or slot.confirmed >= lsn:
         return
+    failpoint("postgres.slot.moving")
     with session.cursor() as cursor:
         cursor.execute("select pg_replication_slot_advance(%s, %s::pg_lsn)", [name, format_lsn(lsn)])
+    failpoint("postgres.slot.moved", psycopg2.OperationalError)
 
 
 def flushed(session: Session) -> int:

@@ -21,6 +21,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from cdc_platform.errors import CdcError, ConfigError, Gap, Lost
+from cdc_platform.failpoints import failpoint
 from cdc_platform.model.change import Captured, Followed
 from cdc_platform.model.keeping import Extent, Keeping
 from cdc_platform.model.position import Position, format_lsn, format_position
@@ -101,8 +102,10 @@ class PostgresSource:
             if slot is not None:
                 slots.check_usable(session, self._slot, slot)
             publication.ensure_published(session, self._slot, found)
+            failpoint("postgres.published")
             if slot is None:
                 slots.create_slot(self._connection, session, self._slot, self._patience.open_transactions)
+                failpoint("postgres.slot.made")
 
     def check_resumable(self, start: Position) -> None:
         with self._connection.errors("looking at the slot"):
