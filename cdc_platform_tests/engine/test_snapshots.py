@@ -36,9 +36,9 @@ def test_rows_that_change_while_the_snapshot_is_taken(
     with around_snapshots(monkeypatch, shop, lambda: shop.change(20), lambda: shop.change(10)) as taken:
         shop.world.run()
     if shop.system == "postgres" and parallel == 2:
-        assert 4 <= taken[0] < 7, "chunks were not read two at a time"
+        assert 3 <= taken[0] < 5, "chunks were not read two at a time"
     else:
-        assert taken[0] >= 7
+        assert taken[0] >= 5
     assert shop.chunks() == taken[0]
     shop.world.run()
     shop.assert_exact()
@@ -133,7 +133,7 @@ def test_killed_while_somebody_writes(shop: Shop) -> None:
                     None,
                     rows,
                 )
-                assert found.told == f"snapshotting ({rows} of about 300 rows)"
+                assert found.told == f"snapshotting ({rows} of about 200 rows)"
             world.run()
         finally:
             stop.set()
@@ -167,7 +167,7 @@ def test_a_new_table_joins_while_another_is_written_to(shop: Shop, monkeypatch: 
     with around_snapshots(monkeypatch, shop, write, lambda: None) as taken:
         shop.world.run()
     rows, places = zip(*seen, strict=True)
-    assert taken[0] >= 8
+    assert taken[0] >= 5
     assert list(rows) == list(range(1, len(seen) + 1))
     if shop.system == "postgres":
         assert list(places) == sorted(set(places)), "the slot stood still while the snapshot was taken"
@@ -190,7 +190,7 @@ def test_a_table_is_emptied_in_the_middle(shop: Shop, monkeypatch: pytest.Monkey
     shop.prepare()
     rows = ", ".join(f"({key}, 1, 'after')" for key in range(-500, 500, 9))
     changed_at_the_third(shop, monkeypatch, "truncate table things", f"insert into things values {rows}")
-    assert shop.chunks() > 4
+    assert shop.chunks() >= 4
     shop.world.run()
     shop.assert_exact()
 
@@ -236,7 +236,7 @@ def test_a_table_is_altered_in_the_middle(shop: Shop, monkeypatch: pytest.Monkey
     shop.prepare()
     changed_at_the_third(shop, monkeypatch, statement.format(wider=WIDER[shop.system]), change)
     assert len(shop.log.shapes()) == 2
-    assert shop.chunks() > 4
+    assert shop.chunks() >= 4
     shop.assert_exact(columns)
 
 
@@ -285,7 +285,7 @@ def test_one_snapshot_serves_as_many_chunks_as_its_time_allows(shop: Shop, monke
     shop.prepare(shop.pipelines(hold=60))
     with around_snapshots(monkeypatch, shop, lambda: None, lambda: shop.change(10)) as taken:
         shop.world.run()
-    assert (taken[0], shop.chunks()) == (1, 8)
+    assert (taken[0], shop.chunks()) == (1, 5)
     shop.world.run()
     shop.assert_exact()
 
@@ -297,8 +297,33 @@ def test_a_key_of_the_pipelines_own_is_checked_on_all_rows(empty_world: World, k
     shop.prepare(chunked_pipeline("postgres", "things", "upsert").replace("name: things", f"name: things\n      {key}"))
     if key == "primary_key: [id]":
         shop.world.run()
-        assert shop.chunks() == 8
+        assert shop.chunks() == 5
         return
     shop.do("update things set k = 1 where id in (select min(id) from things union select max(id) from things)")
     with pytest.raises(ConfigError, match="1 rows share the key"):
         shop.world.run()
+
+
+def test_a_check_of_other_tables_leaves_an_unfinished_snapshot_its_log(
+    empty_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The source is told to forget no more than the unfinished log has."""
+    shop = Shop(empty_world, "postgres")
+    followed = chunked_pipeline("postgres", "others", "append")
+    shop.do("create table others (id bigint primary key, k int)", "insert into others values (1, 0)")
+    shop.configure(followed)
+    shop.world.run()
+    shop.prepare(f"{followed}\n---\n{shop.pipelines()}")
+    with monkeypatch.context() as armed:
+        armed.setattr(ChangeLog, "append", deadly(ChangeLog.append, "after", [0]))
+        with pytest.raises(Killed):
+            shop.world.run()
+    first = shop.log.id()
+    shop.change(20)
+    shop.do("insert into others values (2, 0)")
+    assert all(verdict.status == "PASS" for verdict in shop.world.check("others_append"))
+    shop.world.run()
+    assert shop.log.id() == first, "what was in had to be discarded"
+    assert shop.chunks() >= 4
+    shop.world.run()
+    shop.assert_exact()
