@@ -442,7 +442,7 @@ class ChangeLog:
                 version,
                 Position(known.get(standing.AT, 0), known.get(_ORDINAL, 0)),
                 info.get("cdc.snapshot") == "true",
-                str(info.get("cdc.reason", "")) if known.get(standing.UNLOGGED) == version else None,
+                standing.doubt_of(version, known, info),
                 compared,
                 compared and _by_comparison(files or held),
             )

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+import polars as pl
+
 from cdc_platform.model.change import Captured, ChangeBatch, Followed
 from cdc_platform.model.keeping import Extent, Keeping
 from cdc_platform.model.key_range import KeyRange
@@ -43,6 +45,13 @@ class Snapshot(Protocol):
 
         Together they hold every key there can be, or all of `within`. A range may hold fewer rows, and more only
         where rows share their leading key. One range where the key's order is not the lake's (model/key_range.py).
+        """
+
+    def digests(self, table: TableName, columns: Sequence[str], ranges: Sequence[KeyRange]) -> pl.DataFrame:
+        """Rows and digest of each range over these columns, at least one, as `canonical.digests` has them of rows.
+
+        Computed in the database where its types allow (the source's `digests.py`), else of the rows read.
+        Ranges ascend and do not overlap. The order of `columns` matters, their names do not.
         """
 
 
