@@ -139,7 +139,7 @@ def status(pipelines: Pipelines = None, as_json: AsJson = False) -> None:
         print_json([asdict(s) for s in found])
         return
     rows = [
-        (s.pipeline, s.state, s.source_head, s.captured, s.applied, _seconds(s.lag_seconds), _kept(s.wal_kept_bytes))
+        (s.pipeline, s.told, s.source_head, s.captured, s.applied, _seconds(s.lag_seconds), _kept(s.wal_kept_bytes))
         for s in found
     ]
     print_table(("pipeline", "state", "source head", "captured", "applied", "lag", "log kept"), rows)

@@ -163,19 +163,17 @@ def _check_source(feed: Feed, subjects: list[_Subject], progress: Progress) -> N
         head = feed.source.head()
         for subject in ready:
             _guarded(subject, lambda s: _measure_lag(feed, s, head))
-        # Tables that have no snapshot yet are none of this check's business; what is in of an unfinished one is
-        # followed all the same, because the source is told how far all logs are.
-        followed = {t: log for t, log in feed.logs.items() if log.reached() is not None}
-        followed_feed = dataclasses.replace(feed, logs=followed)
+        # Tables that have no snapshot yet, or half of one, are none of this check's business.
+        followed = feed.only([table for table, log in feed.logs.items() if log.position() is not None])
         # Rows that changed unlogged are found and logged now: between this and the snapshot there is but a moment.
-        capture(followed_feed, progress=progress, snapshots=False)
+        capture(followed, progress=progress)
         ready = [s for s in ready if s.flow.log.gap() is None]
         if not ready:
             return
         # Each once: several pipelines may be on one table.
         with feed.source.snapshot(list(dict.fromkeys(subject.flow.table for subject in ready))) as snapshot:
             position = snapshot.position
-            captured = capture(followed_feed, position, progress, snapshots=False)
+            captured = capture(followed, position, progress)
             for subject in ready:
                 if error := captured.failures.get(subject.flow.table) or _unsettled(subject.flow):
                     subject.error = subject.error or error

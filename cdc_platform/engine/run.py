@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -100,7 +99,7 @@ def _without(feed: Feed, flows: Sequence[Flow], refused: Mapping[str, CdcError])
     """The feed without the tables that only refused pipelines ask for."""
     wanted = {flow.table for flow in flows if flow.pipeline.id not in refused}
     unwanted = {flow.table for flow in flows} - wanted
-    return dataclasses.replace(feed, logs={table: log for table, log in feed.logs.items() if table not in unwanted})
+    return feed.only(feed.logs.keys() - unwanted)
 
 
 def failure_of(flow: Flow, captured: Capture | CdcError) -> CdcError | None:

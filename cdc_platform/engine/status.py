@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from cdc_platform.change_log.chunks import Chunk
 from cdc_platform.config.load import Pipeline
 from cdc_platform.config.settings import Settings
 from cdc_platform.engine.capture import resumable
@@ -19,7 +20,7 @@ from cdc_platform.model.keeping import Keeping, warnings
 from cdc_platform.model.lifecycle import OpenGap
 from cdc_platform.model.position import Position
 
-State = Literal["new", "current", "behind", "busy", "failed", "gap", "unreachable"]
+State = Literal["new", "snapshotting", "current", "behind", "busy", "failed", "gap", "unreachable"]
 
 _LOCK_SECONDS = 1.0
 
@@ -28,9 +29,10 @@ _LOCK_SECONDS = 1.0
 class PipelineStatus:
     """Positions are text in the source's own words. `lag_seconds` is None where it cannot be known.
 
-    States: new (no snapshot yet), current (the destination has every change), behind (it lacks some), busy (another
-    process captures from the source right now), failed (the last run ended in an error that is not cleared), gap (the
-    source's log lacks what is missing), unreachable.
+    States: new (no snapshot yet), snapshotting (some of it is in, `snapshot` says how many rows of about how many;
+    another run goes on with the rest), current (the destination has every change), behind (it lacks some), busy
+    (another process captures from the source right now), failed (the last run ended in an error that is not cleared),
+    gap (the source's log lacks what is missing), unreachable.
 
     `gap` says more of an open gap that is marked in the change log. `wal_kept_bytes` is what the source keeps of its
     log for the platform, `warnings` what a person should do something about before it becomes a gap.
@@ -46,6 +48,14 @@ class PipelineStatus:
     gap: OpenGap | None = None
     wal_kept_bytes: int | None = None
     warnings: tuple[str, ...] = ()
+    snapshot: Chunk | None = None
+
+    @property
+    def told(self) -> str:
+        """The state, for people: with how far an unfinished snapshot is."""
+        if self.snapshot is None:
+            return self.state
+        return f"{self.state} ({self.snapshot.rows:,} of about {self.snapshot.total:,} rows)"
 
 
 def status(
@@ -102,6 +112,7 @@ def _keeping(feed: Feed, position: Position | None) -> Keeping:
 def _standing(
     settings: Settings, pipeline: Pipeline, feed: Feed, flow: Flow, position: Position | None, busy: bool
 ) -> PipelineStatus:
+    snapshot = flow.log.unfinished()
     remembered = recall(settings.home, pipeline.id)
     captured = applied = None
     lag: float | None = None
@@ -123,16 +134,16 @@ def _standing(
         return PipelineStatus(pipeline.id, "unreachable", None, captured, applied, None, str(error))
     except CdcError as error:
         return PipelineStatus(pipeline.id, "failed", None, captured, applied, None, str(error))
-    state: State = "busy" if busy else _state(position is not None, lag, remembered)
+    state: State = "busy" if busy else _state(position is not None, snapshot, lag, remembered)
     last_error = remembered.message if remembered and remembered.kind != Gap.kind else None
-    return PipelineStatus(pipeline.id, state, head_text, captured, applied, lag, last_error)
+    return PipelineStatus(pipeline.id, state, head_text, captured, applied, lag, last_error, snapshot=snapshot)
 
 
-def _state(captured: bool, lag: float | None, remembered: LastError | None) -> State:
+def _state(captured: bool, snapshot: Chunk | None, lag: float | None, remembered: LastError | None) -> State:
     if remembered is not None and remembered.kind != Gap.kind:  # a gap is its log's to tell
         return "failed"
     if not captured:
-        return "new"
+        return "snapshotting" if snapshot else "new"
     return "behind" if lag else "current"
 
 

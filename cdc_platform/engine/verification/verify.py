@@ -129,12 +129,10 @@ def _verify_source(
                 ready.append(flow)
         if not ready:
             return list(found.values())
-        followed = dataclasses.replace(
-            feed, logs={t: log for t, log in feed.logs.items() if log.position() is not None}
-        )
+        followed = feed.only([table for table, log in feed.logs.items() if log.position() is not None])
         capture(followed, progress=progress)
         with feed.source.snapshot(list(dict.fromkeys(flow.table for flow in ready))) as snapshot:
-            captured = capture(followed, snapshot.position, progress, snapshots=False)
+            captured = capture(followed, snapshot.position, progress)
             for flow in ready:
                 began = time.monotonic()
                 one = found[flow.pipeline.id]
