@@ -14,7 +14,10 @@ The innermost layer: imports nothing of the project.
 
 from __future__ import annotations
 
-from typing import ClassVar
+import errno
+from typing import ClassVar, Final
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class CdcError(Exception):
@@ -67,3 +70,18 @@ class InvalidRow(NeedsPerson):
     """A row holds a value that the destination cannot hold (says column and position, never the value)."""
 
     kind = "invalid_row"
+
+
+def no_space(error: BaseException) -> bool:
+    """Whether a write failed because the disk is full, or a quota or bound reached: what passes without an edit.
+
+    Libraries that write by themselves (deltalake, SQLite) say it in words alone.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _FULL:
+            return True
+        if any(f"(os error {number})" in str(cause) for number in _FULL) or "disk is full" in str(cause):
+            return True
+        cause = cause.__cause__
+    return False
