@@ -4,10 +4,11 @@
     ├── ConfigError       exit 2  wrong usage or configuration: edit something, run again
     ├── Unavailable       exit 3  could not be done now (a server is down, a lock is held): run again
     └── NeedsPerson       exit 4  will not work until a person acts
-        ├── Gap                   the source's log no longer holds what is missing
+        ├── Gap                   the source's log no longer holds what is missing: cdc resync
         ├── SchemaConflict        source, change log and destination cannot be brought together
         ├── NotUnderstood         a type, message or setting that the platform refuses to guess at
-        └── InvalidRow            a value that cannot be held by the destination
+        ├── InvalidRow            a value that the destination cannot hold, or a row that breaks a rule
+        └── BrokenEvent           an event that is not as events are: a fault of the platform's own
 
 The innermost layer: imports nothing of the project.
 """
@@ -15,6 +16,7 @@ The innermost layer: imports nothing of the project.
 from __future__ import annotations
 
 import errno
+from enum import StrEnum
 from typing import ClassVar, Final
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -48,10 +50,29 @@ class NeedsPerson(CdcError):
     kind = "needs_person"
 
 
+class Lost(StrEnum):
+    """What a gap is made of: why changes can no longer be had."""
+
+    SLOT_MISSING = "slot missing"  # nobody kept the source's log
+    SLOT_INVALIDATED = "slot invalidated"  # the server gave up keeping it (max_slot_wal_keep_size, a timeout)
+    SLOT_MOVED = "slot moved on"  # made anew, or read by somebody else
+    LOG_PURGED = "log purged"  # a binlog file, a version of a table is no longer there
+    LOG_ENDS_BEFORE = "log ends before"  # it was reset, or the server is an older copy of itself
+    LOG_FOREIGN = "log of another history"  # nothing begins where reading should go on
+    SERVER_REPLACED = "server replaced"
+    UNPUBLISHED = "table not published"  # for a while, or still
+    TABLE_REPLACED = "table replaced"  # dropped and made again, or another one of that name
+    PASSED_OVER = "passed over"  # the changes are there, cannot be taken, and a person chose to go on without
+
+
 class Gap(NeedsPerson):
-    """Changes were lost between what is logged and what the source can still deliver."""
+    """Changes were lost between what is logged and what the source can still deliver. `cdc resync` is the way back."""
 
     kind = "gap"
+
+    def __init__(self, message: str, lost: Lost) -> None:
+        super().__init__(message)
+        self.lost = lost
 
 
 class SchemaConflict(NeedsPerson):
@@ -67,9 +88,16 @@ class NotUnderstood(NeedsPerson):
 
 
 class InvalidRow(NeedsPerson):
-    """A row holds a value that the destination cannot hold (says column and position, never the value)."""
+    """A row holds a value that the destination cannot hold, or breaks a rule (says column and position, never the
+    value)."""
 
     kind = "invalid_row"
+
+
+class BrokenEvent(NeedsPerson):
+    """An event that breaks a rule of events: made wrongly, and not logged."""
+
+    kind = "broken_event"
 
 
 def no_space(error: BaseException) -> bool:

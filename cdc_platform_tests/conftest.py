@@ -26,6 +26,7 @@ import psycopg2
 import pymysql
 import pytest
 from filelock import FileLock
+from hypothesis import settings as hypothesis_settings
 from psycopg2 import errors, sql
 
 from cdc_platform.config.settings import PACKAGE, Settings
@@ -38,6 +39,10 @@ from cdc_platform.servers.postgres15 import Postgres15
 from cdc_platform.servers.server import Progress
 from cdc_platform.servers.state import ServerState
 from cdc_platform_tests.world import SMALL, World, address
+
+# Tests share two cores: how long one example takes says nothing.
+hypothesis_settings.register_profile("shared", deadline=None)
+hypothesis_settings.load_profile("shared")
 
 # Runs beside the tests until their end of the pipe closes, which also happens when they are killed.
 _GUARD = """

@@ -20,6 +20,11 @@ def duckdb_iceberg(metadata_location: str, query: str = "select * from it") -> p
     return _query(("avro", "iceberg"), f"iceberg_scan('{_text(metadata_location)}')", query)
 
 
+def duckdb_scan(extensions: tuple[str, ...], scan: str, query: str) -> pl.DataFrame:
+    """What a scan in DuckDB's own words gives; `query` reads from `it`."""
+    return _query(extensions, scan, query)
+
+
 def delta_in_memory(path: str | Path) -> duckdb.DuckDBPyConnection:
     """The same table read once: a connection that has it as `it`, for many questions."""
     return _in_memory(("delta",), f"delta_scan('{_text(str(path))}')")

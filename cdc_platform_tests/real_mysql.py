@@ -14,7 +14,7 @@ from cdc_platform.servers.embedded import running
 from cdc_platform.servers.mysql import MySQL
 from cdc_platform_tests.conftest import share_software, temporary_home
 
-_FOLDERS = [f"cdc_platform_tests/{name}" for name in ("mysql", "scenarios", "samples")]
+_FOLDERS = [f"cdc_platform_tests/{name}" for name in ("mysql", "scenarios", "samples", "security")]
 
 
 def main(arguments: Sequence[str]) -> int:

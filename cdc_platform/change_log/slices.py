@@ -17,7 +17,8 @@ _BATCH_ROWS, _BATCH_BYTES = 131_072, 128 << 20
 @dataclass(frozen=True, slots=True)
 class Slice:
     """Consecutive commits of a log, to be applied as one: `version` is the last of them, `memory` what the events take
-    in memory, in bytes; `shape` is that of all their rows. Without files it says that the table has that shape now.
+    in memory, in bytes; `shape` is that of all their rows; `span` the least and the greatest `_at` among them. Without
+    files it says that the table has that shape now.
     """
 
     version: int
@@ -26,6 +27,7 @@ class Slice:
     memory: int
     snapshot: bool
     shape: SchemaVersion
+    span: tuple[int, int]
 
     def frames(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
         """The events in batches of bounded memory; within a file in log order, files in commit order."""
@@ -42,6 +44,7 @@ class Slice:
             self.memory + later.memory,
             later.snapshot,
             self.shape,
+            (min(self.span[0], later.span[0]), max(self.span[1], later.span[1])),
         )
 
 

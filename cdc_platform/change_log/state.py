@@ -18,8 +18,9 @@ from typing import Final
 import polars as pl
 
 from cdc_platform.change_log.log import ChangeLog
-from cdc_platform.change_log.shapes import SchemaVersion
+from cdc_platform.change_log.shapes import SchemaVersion, first_version
 from cdc_platform.change_log.slices import Slice, read_file
+from cdc_platform.change_log.window import EVERYTHING, PLACES, Window
 from cdc_platform.model.change import DELETE, INSERT
 from cdc_platform.model.digest import row_hashes
 from cdc_platform.model.position import Position, lsn_numbers
@@ -32,6 +33,7 @@ PLACE: Final = (FILE, ROW, BEFORE, COUNT)
 _COLLAPSE_ROWS: Final = 500_000
 _COLUMNS: Final = ("operation", "before", "after")
 _WITH_LSN: Final = (*_COLUMNS, "metadata")
+_MARKED: Final = (*_WITH_LSN, *PLACES)
 
 
 def key_of(schema: TableSchema) -> list[str]:
@@ -45,21 +47,30 @@ def marked(rows: pl.DataFrame, schema: TableSchema) -> pl.DataFrame:
     return pl.DataFrame([*(rows[name] for name in schema.primary_key), *hashes])
 
 
-def marks(log: ChangeLog) -> pl.DataFrame:
+def marks(
+    log: ChangeLog, window: Window = EVERYTHING, seen_as: TableSchema | None = None, keys: pl.DataFrame | None = None
+) -> pl.DataFrame:
     """One row for each key that was ever there: `key_of`, `HASHES`, where its last event is (`FILE` in
     order of the log, `ROW`) and whether its row is the one `BEFORE` the change, its `LSN` as a number (Postgres; else
     null), and `COUNT`: how many such rows there are now. That is 0 after a DELETE; without a key it may be more than 1,
     or less than 0 for rows that went in a form that they had taken on without a word in the log.
+
+    Of the events in `window`, and of the `keys` (distinct) where they are given. Rows have the columns of `seen_as`,
+    which is the log's present shape unless it is given.
     """
-    schema, postgres = log.schema(), log.origin().system == "postgres"
+    schema, postgres = seen_as or log.schema(), log.origin().system == "postgres"
     kept: list[pl.DataFrame] = []
     held, collapsed = 0, 0
     number = 0
     for part in log.slices():
+        if window.is_over(part):
+            break
         for file in part.files:
             first = 0
-            for frame in read_file(file, part.shape, columns=_WITH_LSN):
-                kept.append(_marks(frame, part.shape, schema, _Place(number, first, postgres)))
+            for frame in read_file(file, part.shape, columns=_MARKED) if not window.is_behind(part) else ():
+                outside, inside = window.of(frame)
+                found = _marks(inside, part.shape, schema, _Place(number, first + outside, postgres))
+                kept.append(found if keys is None else found.join(keys, on=key_of(schema), how="semi"))
                 first += frame.height
                 held += kept[-1].height
                 if held > 2 * max(collapsed, _COLLAPSE_ROWS):
@@ -67,13 +78,14 @@ def marks(log: ChangeLog) -> pl.DataFrame:
                     held = collapsed = kept[0].height
             number += 1
     if not kept:
-        return _marks(_no_events(schema), log.shapes()[-1], schema, _Place(0, 0, postgres))
+        # In a shape of its own columns: there is no event that would have to be seen in others.
+        return _marks(_no_events(schema), first_version(schema), schema, _Place(0, 0, postgres))
     return _collapsed(pl.concat(kept), schema)
 
 
-def rows_at(log: ChangeLog, places: pl.DataFrame) -> Iterator[pl.DataFrame]:
+def rows_at(log: ChangeLog, places: pl.DataFrame, seen_as: TableSchema | None = None) -> Iterator[pl.DataFrame]:
     """The rows at these places (`PLACE` as in `marks`): the columns of `places`, `LSN`, and `row` (struct)."""
-    schema = log.schema()
+    schema = seen_as or log.schema()
     wanted = {int(number): part for (number,), part in places.group_by(FILE)}
     for number, (file, shape) in enumerate(_files(log.slices())):
         if number not in wanted:
@@ -147,7 +159,7 @@ def departures(log: ChangeLog, keys: pl.DataFrame, since: int) -> pl.DataFrame:
     found = [keys.clear().with_columns(pl.lit(None, pl.Int64).alias(LSN))]
     for part in log.slices(newest_first=True):
         if part.snapshot:
-            break
+            continue  # a chunk of it, with changes before
         for file in reversed(part.files):
             newest = 0
             for frame in read_file(file, part.shape, columns=(*_WITH_LSN, "_at")):

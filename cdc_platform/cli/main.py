@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cdc_platform.cli.output import complain, err, print_json, print_table, progress_bars
+from cdc_platform.cli import at, diff, replay, resync
+from cdc_platform.cli.output import complain, err, finish, print_json, print_table, progress_bars
 from cdc_platform.cli.session import Session
+from cdc_platform.cli.verify import verify
 from cdc_platform.errors import CdcError
 
 if TYPE_CHECKING:
@@ -118,7 +120,7 @@ def run(pipelines: Pipelines = None, as_json: AsJson = False) -> None:
     else:
         rows = [_run_row(r) for r in results]
         print_table(("pipeline", "snapshot rows", "inserts", "updates", "deletes", "position", "seconds"), rows)
-    _finish([(r.pipeline, r.error) for r in results])
+    finish([(r.pipeline, r.error) for r in results])
 
 
 @app.command()
@@ -181,9 +183,12 @@ def check(pipelines: Pipelines = None, as_json: AsJson = False) -> None:
             (c.pipeline, v.type, v.status, v.expected, v.actual, v.duration_ms) for c in results for v in c.verdicts
         ]
         print_table(("pipeline", "check", "status", "expected", "actual", "ms"), rows)
-    _finish([(c.pipeline, c.error) for c in results])
+    finish([(c.pipeline, c.error) for c in results])
     if any(v.status == "FAIL" for c in results for v in c.verdicts):
         raise typer.Exit(1)
+
+
+app.command()(verify)
 
 
 @app.command()
@@ -210,6 +215,12 @@ def schema(
         for d in documents
     ]
     print_table(("version", "from", "source", "destination", "state"), rows)
+
+
+at.register(app)
+app.command()(resync.resync)
+diff.register(app)
+replay.register(app)
 
 
 @app.command(hidden=True)
@@ -254,17 +265,6 @@ def _unexpected(error: Exception) -> str:
     return f"{line}; this is a fault of cdc itself, the details are in {log}"
 
 
-def _finish(outcomes: list[tuple[str, CdcError | None]]) -> None:
-    """Name each failure once; the exit code is the gravest."""
-    errors = {str(e): e for _, e in outcomes if e is not None}
-    for message, error in errors.items():
-        ids = [pipeline for pipeline, e in outcomes if e is not None and str(e) == message]
-        complain(f"{', '.join(ids)}: {message}" if len(ids) < len(outcomes) or len(ids) == 1 else message)
-        del error
-    if errors:
-        raise typer.Exit(max(error.exit_code for error in errors.values()))
-
-
 def _run_document(result: PipelineRun) -> dict[str, object]:
     a = result.application
     document: dict[str, object] = {
@@ -274,7 +274,9 @@ def _run_document(result: PipelineRun) -> dict[str, object]:
         "from": a.start or None,
         "to": a.end or None,
         "seconds": round(result.seconds, 3),
+        "evidence": a.proof,
     }
+    document |= {"quarantined": a.quarantined} if a.quarantined else {}
     return document | ({"error": str(result.error)} if result.error else {})
 
 

@@ -7,12 +7,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from cdc_platform.engine.progress import Progress as Reporter
+from cdc_platform.errors import CdcError
 
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 # A pipe has no width: lines are as long as they are, for grep and for logs.
@@ -61,3 +63,14 @@ def progress_bars() -> Iterator[Reporter]:
             bars.update(tasks[task], completed=done, total=total)
 
         yield report
+
+
+def finish(outcomes: list[tuple[str, CdcError | None]]) -> None:
+    """Name each failure once; the exit code is the gravest."""
+    errors = {str(e): e for _, e in outcomes if e is not None}
+    for message, error in errors.items():
+        ids = [pipeline for pipeline, e in outcomes if e is not None and str(e) == message]
+        complain(f"{', '.join(ids)}: {message}" if len(ids) < len(outcomes) or len(ids) == 1 else message)
+        del error
+    if errors:
+        raise typer.Exit(max(error.exit_code for error in errors.values()))

@@ -1,4 +1,4 @@
-"""From YAML files to `PipelineConfig`s: reading, filling `${NAME}`, and errors that name file, key and remedy.
+"""From YAML files (`documents.py`) to `PipelineConfig`s: filling `${NAME}`, and errors that name file, key and remedy.
 
 Connections keep their `${NAME}`s until `connection_of` fills them, so that pipelines can be listed (by Dagster,
 by `cdc status`) where the sources' passwords are not known.
@@ -15,14 +15,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from cdc_platform.config.documents import read_documents
 from cdc_platform.config.pipeline import DestinationConfig, PipelineConfig
 from cdc_platform.errors import CdcError, ConfigError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_PARTING = re.compile(r"[./\\]")
 _UNKNOWN_KEY = {"unexpected_keyword_argument", "extra_forbidden"}
+# What pydantic adds to a key's path: the whole's own name, and which form of a rule's operand was read.
+_NO_KEYS = {"PipelineConfig", "OtherColumn", "Constant"}
 _ADAPTER = TypeAdapter(PipelineConfig)
 
 
@@ -53,15 +56,7 @@ def load_pipelines(folder: Path, environment: Mapping[str, str]) -> list[Pipelin
 
 def load_file(file: Path, environment: Mapping[str, str]) -> Iterator[Pipeline]:
     """The pipelines of one file, which may hold several YAML documents."""
-    try:
-        documents = list(yaml.load_all(file.read_text(encoding="utf-8"), _StrictLoader))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}:" if mark else ""
-        raise ConfigError(f"{file}:{line} not valid YAML: {getattr(error, 'problem', error)}") from error
-    for document in documents:
+    for document in read_documents(file):
         if document is not None:
             yield from _pipelines(file, document, environment)
 
@@ -95,12 +90,12 @@ def _pipelines(file: Path, document: object, environment: Mapping[str, str]) -> 
     if isinstance(source, dict) and "connection" in source:
         filled["source"]["connection"] = connection
     try:
-        config = _ADAPTER.validate_python(filled)
+        pipelines = list(_split(file, _ADAPTER.validate_python(filled)))
     except ValidationError as error:
         raise ConfigError(f"{file}: {_explain(error)}") from error
     except CdcError as error:
         raise ConfigError(f"{file}: {error}") from error
-    yield from _split(file, config)
+    yield from pipelines
 
 
 def _split(file: Path, config: PipelineConfig) -> Iterator[Pipeline]:
@@ -114,13 +109,14 @@ def _split(file: Path, config: PipelineConfig) -> Iterator[Pipeline]:
             config=dataclasses.replace(
                 config,
                 source=dataclasses.replace(config.source, tables=[table]),
-                destination=_place(file, config.destination, table.name.replace(".", "_"), several),
+                destination=_place(file, config.destination, _PARTING.sub("_", table.name), several),
             ),
         )
 
 
 def _place(file: Path, destination: DestinationConfig, table: str, several: bool) -> DestinationConfig:
     """The destination of one table."""
+    # A table's name is one part of a path or identifier, whatever is in it.
     if destination.type == "iceberg":
         identifier = destination.table or "cdc.{table}"
         if several and "{table}" not in identifier:
@@ -168,6 +164,8 @@ def _fill(value: object, environment: Mapping[str, str], file: Path, key: str, s
         return [_fill(v, environment, file, f"{key}[{i}]", skip) for i, v in enumerate(value)]
     if not isinstance(value, str):
         return value
+    if "\0" in value:
+        raise ConfigError(f"{file}: {key}: holds a zero byte, which no name or path can")
 
     def replace(match: re.Match[str]) -> str:
         name, default = match[1], match[2]
@@ -186,7 +184,7 @@ def _explain(error: ValidationError) -> str:
     problems = error.errors(include_input=False, include_url=False)
     # A misspelt key shows up as a missing one too: the misspelling says more.
     problem = next((p for p in problems if p["type"] in _UNKNOWN_KEY), problems[0])
-    path = [part for part in problem["loc"] if part != "PipelineConfig"]
+    path = [part for part in problem["loc"] if part not in _NO_KEYS]
     key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
     if problem["type"] in _UNKNOWN_KEY:
         valid = _keys_at(path[:-1])
@@ -202,7 +200,8 @@ def _keys_at(path: Sequence[str | int]) -> list[str]:
     hint: Any = PipelineConfig
     for part in path:
         hint = _child(hint, part)
-    return [f.name for f in dataclasses.fields(hint)] if dataclasses.is_dataclass(hint) else []
+    forms = (hint, *typing.get_args(hint))
+    return [f.name for form in forms if dataclasses.is_dataclass(form) for f in dataclasses.fields(form)]
 
 
 def _child(hint: Any, part: str | int) -> Any:
@@ -218,17 +217,3 @@ def _child(hint: Any, part: str | int) -> Any:
 def _near(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else ""
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML's safe subset, where a key written twice is an error instead of the last one winning."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[object] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, (str, int)) and key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is there twice", key_node.start_mark)
-            if isinstance(key, (str, int)):
-                seen.add(key)
-        return super().construct_mapping(node, deep)

@@ -11,10 +11,12 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
+from cdc_platform.config.rules import RuleConfig, check_rules
 from cdc_platform.model.evolution import Kind, Policy
 from cdc_platform.model.projection import ColumnRule
 from cdc_platform.model.target import PartitionField, SortField, TableLayout
 
+_LONGEST_NAME = 63
 _STRICT = ConfigDict(extra="forbid", validate_default=True)
 
 Cast = Literal["bool", "int", "long", "float", "double", "string", "binary", "date", "timestamp", "timestamp_ntz"]
@@ -23,15 +25,35 @@ CheckType = Literal["row_count", "checksum", "lag_monitoring", "schema"]
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class TableConfig:
-    """A source table: `name` is `table` or `schema.table`. `primary_key` is read from the source when left out.
+    """A source table: `name` is `table` or `schema.table`; with `schema` given it is taken as it is, dots and all.
 
-    The columns in `as_text` are read as the server's own text, for values that their type here cannot hold.
+    `primary_key` is read from the source when left out.
+
+    The columns in `as_text` are read as the server's own text, for values that their type here cannot hold. `rules`
+    say what each row must be.
     """
 
     name: str = Field(min_length=1)
+    schema: str | None = Field(default=None, min_length=1)
     primary_key: list[str] | None = None
     cdc_column: str | None = None
     as_text: list[str] = field(default_factory=list)
+    rules: list[RuleConfig] = field(default_factory=list)
+
+    @field_validator("rules")
+    @classmethod
+    def _named_once(cls, value: list[RuleConfig]) -> list[RuleConfig]:
+        return check_rules(value)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class SnapshotConfig:
+    """How a new table's rows are read: in chunks of about `chunk_rows` by ranges of the primary key's first column,
+    `parallel` of them at a time (Postgres), from one snapshot for `hold_seconds` or so."""
+
+    chunk_rows: int = Field(default=1_000_000, ge=1)
+    parallel: int = Field(default=1, ge=1, le=16)
+    hold_seconds: float = Field(default=30.0, ge=0)
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -45,6 +67,7 @@ class SourceConfig:
     connection: dict[str, Any] = field(repr=False)
     tables: list[TableConfig] = Field(min_length=1)
     name: str = ""
+    snapshot: SnapshotConfig = field(default_factory=SnapshotConfig)
 
     @property
     def label(self) -> str:
@@ -55,6 +78,8 @@ class SourceConfig:
     def _plain_name(cls, value: str) -> str:
         if value and not value.replace("_", "").isalnum():
             raise ValueError("letters, digits and _ only")
+        if len(value.encode()) > _LONGEST_NAME:
+            raise ValueError(f"at most {_LONGEST_NAME} bytes")
         return value
 
 
@@ -97,7 +122,11 @@ class SchemaChanges:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class DestinationConfig:
-    """Where rows go. For Iceberg, `path` is the warehouse and `table` is `namespace.name`."""
+    """Where rows go. For Iceberg, `path` is the warehouse and `table` is `namespace.name`.
+
+    `on_invalid` says what becomes of a change that breaks an enforced rule, or that the table cannot hold;
+    `quarantine` where such changes are kept (a Delta table), in place of `lake/quarantine/<pipeline>`.
+    """
 
     type: Literal["deltalake", "iceberg"]
     path: str = Field(min_length=1)
@@ -110,11 +139,19 @@ class DestinationConfig:
     columns: dict[str, ColumnConfig] = field(default_factory=dict)
     schema_changes: SchemaChanges = field(default_factory=SchemaChanges)
     preview: int = Field(default=0, ge=0, le=100)
+    on_invalid: Literal["stop", "quarantine"] = "stop"
+    quarantine: str | None = None
 
     @model_validator(mode="after")
     def _iceberg_table(self) -> DestinationConfig:
         if self.type == "deltalake" and (self.table or self.catalog):
             raise ValueError("'table' and 'catalog' belong to iceberg destinations; a Delta table is its path")
+        if self.quarantine and self.on_invalid == "stop":
+            raise ValueError("'quarantine' says where, and on_invalid: quarantine is missing")
+        for part in self.table.split(".") if self.table else ():
+            # Warehouses make a folder of each part.
+            if not part or part != part.strip() or any(c in "/\\" or ord(c) < 32 for c in part):
+                raise ValueError("'table' is namespace.name: parts with dots between them, without / \\ or line breaks")
         self.layout()
         return self
 

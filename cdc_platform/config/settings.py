@@ -35,6 +35,11 @@ class Settings:
         return self.home / "change_log"
 
     @property
+    def set_aside(self) -> Path:
+        """Change logs that others were begun in place of."""
+        return self.home / "set_aside" / "change_log"
+
+    @property
     def locks(self) -> Path:
         return self.home / "locks"
 

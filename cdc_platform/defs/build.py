@@ -14,7 +14,7 @@ from cdc_platform.config.load import Pipeline
 from cdc_platform.config.settings import Settings
 from cdc_platform.defs.captures import RESOURCE, captures_resource
 from cdc_platform.defs.change_logs import change_log_asset, source_spec
-from cdc_platform.defs.checks import destination_checks
+from cdc_platform.defs.checks import destination_checks, source_checks
 from cdc_platform.defs.destinations import destination_asset
 from cdc_platform.defs.installation import Installation
 from cdc_platform.defs.naming import CAPTURE_AND_APPLY, CHECKS, FlowAssets, name_flows
@@ -30,6 +30,8 @@ def build(settings: Settings, pipelines: Sequence[Pipeline], sensors_running: bo
     installation = Installation(settings, tuple(pipelines))
     flows = name_flows(pipelines)
     checks = [made for flow in flows if (made := destination_checks(installation, flow))]
+    tables = _grouped(flows, lambda flow: flow.source)
+    checks += [made for mine in tables if (made := source_checks(installation, mine))]
     # Checks read whole tables: they have a job of their own.
     keys = dict.fromkeys(key for flow in flows for key in (flow.change_log, flow.destination))
     capture_and_apply = dg.define_asset_job(
@@ -40,7 +42,7 @@ def build(settings: Settings, pipelines: Sequence[Pipeline], sensors_running: bo
     compare = dg.define_asset_job(
         CHECKS,
         dg.AssetSelection.all_asset_checks(),
-        description="Compares every destination with its source at one source position.",
+        description="Compares destinations with their sources, each at one position, and sources with their rules.",
     )
     hourly = dg.ScheduleDefinition(name="hourly_checks", cron_schedule="0 * * * *", job_name=CHECKS)
     return dg.Definitions(

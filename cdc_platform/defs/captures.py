@@ -10,7 +10,8 @@ from __future__ import annotations
 import dagster as dg
 
 from cdc_platform.defs.installation import Installation
-from cdc_platform.engine.capture import Capture, capture
+from cdc_platform.engine.capture import capture
+from cdc_platform.engine.follow import Capture
 from cdc_platform.engine.progress import Progress
 from cdc_platform.errors import CdcError
 

@@ -66,6 +66,16 @@ def _applied_metadata(applied: Application) -> dict[str, Any]:
         "to": applied.end,
         "seconds": round(applied.seconds, 3),
     }
+    if applied.evidence is not None:
+        metadata |= {
+            "schema_version": applied.evidence.schema_version,
+            "transactions": applied.evidence.transactions,
+            "first_transaction": applied.evidence.first_transaction or "",
+            "last_transaction": applied.evidence.last_transaction or "",
+            "events_digest": applied.evidence.digest,
+            "files_added": applied.file_count,
+            "files": dg.MetadataValue.json(applied.files),
+        }
     # Without a new change there is no lag to measure: a gap in the plot, not a zero.
     return metadata | ({} if applied.lag_seconds is None else {"lag_seconds": round(applied.lag_seconds, 3)})
 

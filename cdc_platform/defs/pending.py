@@ -14,8 +14,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from cdc_platform.engine.capture import QUIET_BYTES
 from cdc_platform.engine.feeds import Feed, Flow
+from cdc_platform.engine.follow import QUIET_BYTES
 from cdc_platform.engine.lag import oldest_unapplied
 from cdc_platform.errors import CdcError, NeedsPerson, SchemaConflict
 from cdc_platform.model.change import Followed

@@ -113,6 +113,12 @@ def rewritten(
     yield made.changes.filter(pl.col(OPERATION) != DELETE).select(list(columns))
 
 
+def parted(rows: pl.DataFrame, numbers: pl.Series) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows of a file without those of these numbers (Int64), and those."""
+    chosen = pl.int_range(rows.height, dtype=pl.Int64, eager=True).is_in(numbers.implode())
+    return rows.filter(~chosen), rows.filter(chosen)
+
+
 def batches(files: Sequence[int], sizes: Sequence[int]) -> Iterator[list[int]]:
     """Files that are read at once: up to a bound of stored bytes, at least one."""
     batch: list[int] = []

@@ -13,7 +13,7 @@ columns of type date (the unit's first day) at the end of the table; they are no
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -25,14 +25,17 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
+from cdc_platform.delta_commit import LOG, sync
 from cdc_platform.destinations import (
     arrange,
     delta_compact,
     delta_create,
     delta_evolve,
     delta_log,
+    delta_mend,
     delta_table,
     delta_upsert,
+    delta_versions,
 )
 from cdc_platform.destinations.arrange import Arrangement
 from cdc_platform.destinations.commit import once
@@ -42,11 +45,12 @@ from cdc_platform.destinations.delta_layout import Shape, partition_names, prese
 from cdc_platform.destinations.delta_rows import file_types
 from cdc_platform.destinations.delta_table import DeltaColumn
 from cdc_platform.destinations.delta_write import DataWriter, live_files, removal
-from cdc_platform.destinations.destination import Applied, Written
+from cdc_platform.destinations.destination import Applied, Contents, TableVersion, Written, nothing
 from cdc_platform.destinations.places import blocked
 from cdc_platform.destinations.rows import RowCheck
 from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, SchemaConflict, Unavailable, no_space
 from cdc_platform.failpoints import failpoint
+from cdc_platform.model.evidence import Evidence
 from cdc_platform.model.target import SortField, TableLayout, TargetField, TargetSchema
 
 _DOUBTFUL: Final = (DeltaError, OSError, pa.ArrowException, pl.exceptions.PolarsError)
@@ -86,10 +90,10 @@ class DeltaDestination:
             raise self._failure(error) from error
         self._schema = schema
 
-    def evolve(self, schema: TargetSchema, applied: Applied) -> None:
+    def evolve(self, schema: TargetSchema, applied: Applied, drop_unknown: bool = False) -> None:
         writer = DataWriter(self._path)
         before = self._existing().transaction_version(delta_log.app_id(applied.log_id))
-        if before is None or before < applied.version:
+        if before is None or before < applied.version or self._evolution(self._existing(), schema) is not None:
             self._once(lambda: self._evolve(schema, applied, writer), applied, 0, writer)
         table = self._existing()
         if (now := table.transaction_version(delta_log.app_id(applied.log_id))) != applied.version or (
@@ -115,7 +119,9 @@ class DeltaDestination:
             )
         return None
 
-    def append(self, rows: Iterator[pl.DataFrame], applied: Applied) -> Written:
+    def append(
+        self, rows: Iterator[pl.DataFrame], applied: Applied, evidence: Callable[[], Evidence | None] = nothing
+    ) -> Written:
         writer = DataWriter(self._path)
         shape = self._shape(self._existing())
         with self._failing(writer):
@@ -129,16 +135,21 @@ class DeltaDestination:
             if self._shape(table) != shape:
                 raise SchemaConflict(f"{self._name} changed its columns while it was written to; run again")
             delta_table.check_writable(table, self._name)
-            delta_log.commit(table, self._path, "WRITE", [action for action, _ in written], applied)
-            return Written(table.version(), count)
+            actions = [action for action, _ in written]
+            delta_log.commit(table, self._path, "WRITE", actions, applied, evidence())
+            return Written(table.version(), count, _added(actions))
 
         return self._once(commit, applied, count, writer)
 
-    def upsert(self, rows: pl.DataFrame, applied: Applied) -> Written:
+    def upsert(
+        self, rows: pl.DataFrame, applied: Applied, evidence: Callable[[], Evidence | None] = nothing
+    ) -> Written:
         schema = self._ensured()
         changes = RowCheck(schema, self._name).changes(rows)
         writer = DataWriter(self._path)
-        return self._once(lambda: self._upsert(changes, schema, applied, writer), applied, changes.height, writer)
+        return self._once(
+            lambda: self._upsert(changes, schema, applied, evidence(), writer), applied, changes.height, writer
+        )
 
     def compact(self, target_bytes: int) -> Compaction:
         """Gather small files of a partition into files of up to `target_bytes`, in one commit that changes no row.
@@ -166,10 +177,12 @@ class DeltaDestination:
             len(files), len(after), sum(f.size for f in files), sum(f.size for f in after), table.version()
         )
 
-    def scan(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+    def scan(self, columns: Sequence[str] | None = None, version: int | None = None) -> Iterator[pl.DataFrame]:
         table = self._open()
         if table is None:
             return
+        if version is not None:
+            delta_versions.load(table, self._path, version, self._name)
         delta_table.check_readable(table, self._name)
         own = self._own_columns(table)
         names = [column.name for column in own if columns is None or column.name in columns]
@@ -179,6 +192,45 @@ class DeltaDestination:
                 yield live.read(batch, names).select(names).collect()
         except _DOUBTFUL as error:
             raise self._failure(error) from error
+
+    def contents(self) -> Contents | None:
+        table = self._open()
+        if table is None:
+            return None
+        delta_table.check_readable(table, self._name)
+        live = delta_upsert.live_files(table, self._path, self._own_columns(table), ())
+        return Contents([self._path / unquote(path) for path in live.paths], live.sizes, live.read)
+
+    def mend(self, gone: Mapping[Path, pl.Series | None], rows: Iterator[pl.DataFrame], applied: Applied) -> Written:
+        schema, writer = self._ensured(), DataWriter(self._path)
+        table = self._existing()
+        delta_table.check_writable(table, self._name)
+        shape = self._shape(table)
+        with self._failing(writer):
+            checked = RowCheck(schema, self._name).all(rows)
+            made = delta_mend.actions(table, self._path, shape, schema, gone, checked, writer, self._name)
+        return self._replace(made.actions, shape, writer, "MERGE", applied, made.rows)
+
+    def versions(self, log_id: str) -> Iterator[TableVersion]:
+        try:
+            yield from delta_versions.versions(self._path, log_id)
+        except _DOUBTFUL as error:
+            raise self._failure(error) from error
+
+    def opening(self, version: int) -> Mapping[str, str]:
+        return delta_versions.opening(self._path, version)
+
+    def set_aside(self, suffix: str) -> str | None:
+        if not (self._path / LOG).exists():
+            return None
+        place = self._path.with_name(f"{self._path.name}.{suffix}")
+        try:
+            self._path.rename(place)
+            sync(place.parent)
+        except OSError as error:
+            raise self._failure(error) from error
+        self._schema = None
+        return str(place)
 
     def table_version(self) -> int | None:
         table = self._open()
@@ -252,7 +304,14 @@ class DeltaDestination:
         except OSError as error:
             raise self._failure(error) from error
 
-    def _upsert(self, changes: pl.DataFrame, schema: TargetSchema, applied: Applied, writer: DataWriter) -> Written:
+    def _upsert(
+        self,
+        changes: pl.DataFrame,
+        schema: TargetSchema,
+        applied: Applied,
+        evidence: Evidence | None,
+        writer: DataWriter,
+    ) -> Written:
         writer.discard()
         table = self._existing()
         shape = self._shape(table)
@@ -269,8 +328,8 @@ class DeltaDestination:
         if made.touched and shape.properties.get(delta_table.CHANGE_FEED) == "true":
             actions += writer.feed(delta_upsert.feed(made, replaced, schema.key, names), shape)
         failpoint("delta.files.written")
-        delta_log.commit(table, self._path, "MERGE", actions, applied)
-        return Written(table.version(), changes.height)
+        delta_log.commit(table, self._path, "MERGE", actions, applied, evidence)
+        return Written(table.version(), changes.height, _added(actions))
 
     def _evolve(self, schema: TargetSchema, applied: Applied, writer: DataWriter) -> Written:
         writer.discard()
@@ -305,7 +364,15 @@ class DeltaDestination:
 
         return delta_evolve.plan(table, schema, self._layout, lambda name: name in held(), self._name)
 
-    def _replace(self, actions: Sequence[dict[str, Any]], shape: Shape, writer: DataWriter) -> None:
+    def _replace(
+        self,
+        actions: Sequence[dict[str, Any]],
+        shape: Shape,
+        writer: DataWriter,
+        operation: str = "OPTIMIZE",
+        applied: Applied | None = None,
+        rows: int = 0,
+    ) -> Written:
         """Commit files for files, also after others' appends, which concern none of them."""
         gone = {action["remove"]["path"] for action in actions if "remove" in action}
         come = {action["add"]["path"] for action in actions if "add" in action}
@@ -314,19 +381,19 @@ class DeltaDestination:
             table = self._existing()
             live = {file.path for file in live_files(table, ())}
             if not gone <= live or self._shape(table) != shape:
-                raise Unavailable(f"{self._name} was changed while it was compacted, and was left as it is; try again")
-            delta_log.commit(table, self._path, "OPTIMIZE", actions, None)
-            return Written(table.version(), 0)
+                raise Unavailable(f"{self._name} was changed while it was rewritten, and was left as it is; try again")
+            delta_log.commit(table, self._path, operation, actions, applied)
+            return Written(table.version(), rows)
 
         def landed() -> Written | None:
             table = self._existing()
             live = {file.path for file in live_files(table, ())}
             # Any of ours: the commit was made, whatever became of the others since.
             made = bool(come & live) if come else not gone & live
-            return Written(table.version(), 0) if made else None
+            return Written(table.version(), rows) if made else None
 
         try:
-            once(commit, landed, writer.discard, _DOUBTFUL, self._name)
+            return once(commit, landed, writer.discard, _DOUBTFUL, self._name)
         except _DOUBTFUL as error:
             raise self._failure(error) from error
 
@@ -354,3 +421,8 @@ class DeltaDestination:
                 if commit.get(delta_log.LOG_ID) == log_id and commit.get(delta_log.VERSION) == str(version):
                     return str(commit.get(delta_log.POSITION, ""))
         return ""
+
+
+def _added(actions: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The data files that a commit of these actions adds."""
+    return tuple(action["add"]["path"] for action in actions if "add" in action)

@@ -30,7 +30,7 @@ from cdc_platform.destinations.delta_log import LOG
 from cdc_platform.destinations.delta_rows import read_rows
 from cdc_platform.destinations.delta_table import DeltaColumn
 from cdc_platform.destinations.delta_write import CHANGE_TYPE
-from cdc_platform.errors import ConfigError, Gap, NeedsPerson, NotUnderstood, Unavailable
+from cdc_platform.errors import ConfigError, Gap, Lost, NeedsPerson, NotUnderstood, Unavailable
 from cdc_platform.model.change import TIMESTAMP_UTC
 
 COMMIT_VERSION: Final = "_commit_version"
@@ -57,7 +57,9 @@ def read_feed(path: Path, start: int, end: int) -> Iterator[pl.DataFrame]:
             for file in commit.files:
                 yield from _changes(path, commit, file, columns)
         except FileNotFoundError as error:
-            raise Gap(f"{name}: version {version} was vacuumed while its changes were read; read again") from error
+            raise Gap(
+                f"{name}: version {version} was vacuumed while its changes were read; read again", Lost.LOG_PURGED
+            ) from error
         except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
             raise NeedsPerson(f"{name}: the changes of version {version} cannot be read: {_line(error)}") from error
 
@@ -131,7 +133,9 @@ def _opened(path: Path, end: int, name: str) -> DeltaTable:
         table.load_as_version(end)
     except (DeltaError, OSError) as error:
         if not (path / LOG / f"{end:020d}.json").exists():
-            raise Gap(f"{name}: version {end} is no more in its log; read from a later version on") from error
+            raise Gap(
+                f"{name}: version {end} is no more in its log; read from a later version on", Lost.LOG_PURGED
+            ) from error
         raise NeedsPerson(f"{name} cannot be read as of version {end}: {_line(error)}") from error
     return table
 
@@ -151,7 +155,8 @@ def _gap(name: str, start: int, version: int, end: int, what: str) -> Gap:
     oldest = f"the oldest that can be had is {version + 1}" if version < end else f"none up to {end} can be had"
     return Gap(
         f"{name}: changes from version {start} on are gone: version {version} {what}; {oldest}. "
-        "Take the table's rows anew, and its changes from there"
+        "Take the table's rows anew, and its changes from there",
+        Lost.LOG_PURGED,
     )
 
 

@@ -15,9 +15,11 @@ from cdc_platform.delta_commit import LOG, commit_info, now, put
 from cdc_platform.destinations.commit import Conflict
 from cdc_platform.destinations.destination import Applied
 from cdc_platform.failpoints import failpoint
+from cdc_platform.model.evidence import Evidence
 
 __all__ = [
     "CHECKPOINT_INTERVAL",
+    "EVIDENCE",
     "LOG",
     "LOG_ID",
     "POSITION",
@@ -30,20 +32,26 @@ __all__ = [
     "whole_number",
 ]
 
-LOG_ID, VERSION, POSITION = "cdc.log_id", "cdc.version", "cdc.position"
+LOG_ID, VERSION, POSITION, EVIDENCE = "cdc.log_id", "cdc.version", "cdc.position", "cdc.evidence"
 CHECKPOINT_INTERVAL: Final = "delta.checkpointInterval"
 
 
 def commit(
-    table: DeltaTable, root: Path, operation: str, actions: Sequence[Mapping[str, Any]], applied: Applied | None
+    table: DeltaTable,
+    root: Path,
+    operation: str,
+    actions: Sequence[Mapping[str, Any]],
+    applied: Applied | None,
+    evidence: Evidence | None = None,
 ) -> None:
-    """Make the version after the table's, holding `applied` if any; the table is brought up to it.
+    """Make the version after the table's, holding `applied` and `evidence` if any; the table is brought up to it.
 
     Raises Conflict when somebody else made that version first: nothing has been written then.
     """
     noted: list[Mapping[str, Any]] = [commit_info(operation)]
     if applied is not None:
         position = {LOG_ID: applied.log_id, VERSION: str(applied.version), POSITION: applied.position}
+        position |= {} if evidence is None else {EVIDENCE: evidence.text()}
         transaction = {"appId": app_id(applied.log_id), "version": applied.version, "lastUpdated": now()}
         noted = [commit_info(operation, **position), {"txn": transaction}]
     try:

@@ -12,8 +12,10 @@ from the metadata file (iceberg_metadata.py); pyiceberg is imported by the first
 from __future__ import annotations
 
 import sqlite3
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,17 +23,18 @@ import polars as pl
 import pyarrow as pa
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from cdc_platform.destinations import iceberg_metadata, iceberg_names, iceberg_table
+from cdc_platform.destinations import iceberg_metadata, iceberg_names, iceberg_table, iceberg_versions
 from cdc_platform.destinations.arrange import Arrangement
 from cdc_platform.destinations.commit import Conflict, once
 from cdc_platform.destinations.copy_on_write import FILE, batches, plan, rewritten
-from cdc_platform.destinations.destination import Applied, Written
+from cdc_platform.destinations.destination import Applied, Contents, TableVersion, Written, nothing
 from cdc_platform.destinations.iceberg_evolution import Evolution, evolution
 from cdc_platform.destinations.iceberg_metadata import Metadata
 from cdc_platform.destinations.places import blocked
 from cdc_platform.destinations.rows import RowCheck
 from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, SchemaConflict, Unavailable, no_space
 from cdc_platform.failpoints import failpoint
+from cdc_platform.model.evidence import Evidence
 from cdc_platform.model.target import SOURCE_IDS, SortField, TableLayout, TargetField, TargetSchema
 
 if TYPE_CHECKING:
@@ -94,7 +97,7 @@ class IcebergDestination:
         iceberg_table.check_same(metadata, schema, layout, self._name)
         self._schema, self._layout = schema, layout
 
-    def evolve(self, schema: TargetSchema, applied: Applied) -> None:
+    def evolve(self, schema: TargetSchema, applied: Applied, drop_unknown: bool = False) -> None:
         schema = iceberg_table.required_schema(schema)
         if self._schema is None:
             metadata = self._existing_metadata()
@@ -103,7 +106,7 @@ class IcebergDestination:
         def attempt() -> Written:
             table = self._load()
             metadata = iceberg_metadata.read(table.metadata_location)
-            change = evolution(metadata, schema, self._name)
+            change = evolution(metadata, schema, self._name, drop_unknown)
             there = metadata.applied(applied.log_id)
             newest = applied if there is None or there.version < applied.version else there
             if change is None and newest == there:
@@ -115,7 +118,7 @@ class IcebergDestination:
             there = metadata.applied(applied.log_id)
             if there is None or there.version < applied.version:
                 return None
-            change = evolution(metadata, schema, self._name)
+            change = evolution(metadata, schema, self._name, drop_unknown)
             return Written(metadata.snapshot_id or -1, 0) if change is None else None
 
         with self._guard():
@@ -134,7 +137,9 @@ class IcebergDestination:
             )
         return applied
 
-    def append(self, rows: Iterator[pl.DataFrame], applied: Applied) -> Written:
+    def append(
+        self, rows: Iterator[pl.DataFrame], applied: Applied, evidence: Callable[[], Evidence | None] = nothing
+    ) -> Written:
         with self._guard():
             table = self._load()
             written = self._writing(table)
@@ -151,11 +156,13 @@ class IcebergDestination:
             current = self._load()
             if (current.metadata.current_schema_id, current.metadata.default_spec_id) != shape:
                 raise SchemaConflict(f"{self._name} changed its columns while it was written to; run again")
-            return self._commit(current, [], added, applied, count)
+            return self._commit(current, [], added, applied, count, evidence=evidence())
 
         return self._once(commit, applied, count, written.discard)
 
-    def upsert(self, rows: pl.DataFrame, applied: Applied) -> Written:
+    def upsert(
+        self, rows: pl.DataFrame, applied: Applied, evidence: Callable[[], Evidence | None] = nothing
+    ) -> Written:
         schema = self._ensured()
         changes = RowCheck(schema, self._name).changes(rows)
         sort = self._layout.sort or tuple(SortField(name) for name in schema.key)
@@ -173,7 +180,7 @@ class IcebergDestination:
             added, _ = attempts[-1].write(new, Arrangement(self._layout.partitions, sort))
             failpoint("iceberg.files.written")
             removed = entries(table, {live.paths[i] for i in made.touched})
-            return self._commit(table, removed, added, applied, changes.height)
+            return self._commit(table, removed, added, applied, changes.height, evidence=evidence())
 
         def discard() -> None:
             while attempts:
@@ -181,17 +188,80 @@ class IcebergDestination:
 
         return self._once(attempt, applied, changes.height, discard)
 
-    def scan(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+    def scan(self, columns: Sequence[str] | None = None, version: int | None = None) -> Iterator[pl.DataFrame]:
         metadata = self._metadata()
         if metadata is None:
             return
         from cdc_platform.destinations.iceberg_live import live_files
 
-        names = [field.name for field in metadata.columns if columns is None or field.name in columns]
+        held = iceberg_versions.columns_of(metadata, version, self._name)
+        names = [name for name in held if columns is None or name in columns]
         with self._guard():
-            live = live_files(self._load(), ())
+            live = live_files(self._load(), (), version)
+            iceberg_versions.check_there(live.paths if version is not None else (), version, self._name)
             for batch in batches(range(len(live.paths)), live.sizes):
                 yield live.read(batch, names).collect().drop(FILE)
+
+    def contents(self) -> Contents | None:
+        if self._metadata() is None:
+            return None
+        from cdc_platform.destinations.iceberg_live import live_files
+
+        with self._guard():
+            live = live_files(self._load(), ())
+        return Contents([iceberg_metadata.local_path(path) for path in live.paths], live.sizes, live.read)
+
+    def mend(self, gone: Mapping[Path, pl.Series | None], rows: Iterator[pl.DataFrame], applied: Applied) -> Written:
+        from cdc_platform.destinations import iceberg_mend
+
+        schema = self._ensured()
+        names = [field.name for field in schema.fields]
+        sort = self._layout.sort or tuple(SortField(name) for name in schema.key)
+        with self._guard():
+            table = self._load()
+            written = self._writing(table)
+            try:
+                stay = iceberg_mend.staying(table, gone, names, self._name)
+                checked = RowCheck(schema, self._name).all(rows)
+                added, count = written.write(chain(stay, checked), Arrangement(self._layout.partitions, sort))
+            except BaseException:
+                written.discard()
+                raise
+            shape = table.metadata.current_schema_id, table.metadata.default_spec_id
+
+            def commit() -> Written:
+                current = self._load()
+                if (current.metadata.current_schema_id, current.metadata.default_spec_id) != shape:
+                    raise SchemaConflict(f"{self._name} changed its columns while it was written to; run again")
+                removed = iceberg_mend.removed(current, gone, self._name)
+                return self._commit(current, removed, added, applied, count)
+
+            def landed() -> Written | None:
+                snapshot = iceberg_mend.made(self._load(), gone, added)
+                return None if snapshot is None else Written(snapshot, count)
+
+            return once(commit, landed, written.discard, _doubtful(), self._name)
+
+    def versions(self, log_id: str) -> Iterator[TableVersion]:
+        metadata = self._metadata()
+        if metadata is not None:
+            yield from iceberg_versions.versions(metadata, log_id)
+
+    def opening(self, version: int) -> Mapping[str, str]:
+        metadata = self._metadata()
+        return {} if metadata is None else iceberg_versions.opening(metadata, self._identifier, version)
+
+    def set_aside(self, suffix: str) -> str | None:
+        if self._metadata() is None:
+            return None
+        name = f"{self._table}_{suffix}"
+        with self._guard():
+            try:
+                self._catalog().rename_table(self._identifier, f"{self._namespace}.{name}")
+            except NotImplementedError as error:
+                raise NeedsPerson(f"{self._name}: its catalog cannot rename it; move it away there") from error
+        self._schema, self._layout = None, self._written_layout
+        return f"{self._namespace}.{name}"
 
     def table_version(self) -> int | None:
         metadata = self._metadata()
@@ -209,8 +279,16 @@ class IcebergDestination:
         wait = wait_random_exponential(multiplier=0.02, max=0.5)
         for attempt in Retrying(stop=stop_after_attempt(_CREATE_ATTEMPTS), wait=wait, retry=racing, reraise=True):
             with attempt:
-                iceberg_table.create(self._catalog(), self._identifier, schema, self._written_layout)
+                catalog, location = self._catalog(), self._free_location()
+                iceberg_table.create(catalog, self._identifier, schema, self._written_layout, location)
         failpoint("iceberg.created")
+
+    def _free_location(self) -> str | None:
+        """Where the new table goes if not to its usual folder: that is taken by one that was set aside."""
+        usual = self._warehouse / self._namespace / self._table
+        if self._config is not None or not usual.exists():
+            return None
+        return f"{usual}-{uuid.uuid4().hex[:8]}"
 
     # Opening and failing
 
@@ -318,18 +396,20 @@ class IcebergDestination:
         applied: Applied,
         rows: int,
         change: Evolution | None = None,
+        evidence: Evidence | None = None,
     ) -> Written:
         from pyiceberg.exceptions import CommitFailedException
 
         from cdc_platform.destinations import iceberg_snapshot
 
-        summary, noted = iceberg_metadata.snapshot_properties(applied), iceberg_metadata.table_properties(applied)
+        summary = iceberg_metadata.snapshot_properties(applied, evidence)
+        noted = iceberg_metadata.table_properties(applied)
         try:
             iceberg_snapshot.commit(table, removed, added, summary, noted, change)
         except CommitFailedException as error:
             raise Conflict from error
         snapshot = table.current_snapshot()
-        return Written(snapshot.snapshot_id if snapshot else -1, rows)
+        return Written(snapshot.snapshot_id if snapshot else -1, rows, [file.file_path for file in added])
 
     def _once(self, commit: Callable[[], Written], applied: Applied, rows: int, undo: Callable[[], None]) -> Written:
         def landed() -> Written | None:

@@ -46,11 +46,13 @@ class Evolution:
     widened: frozenset[int]
 
 
-def evolution(metadata: Metadata, schema: TargetSchema, name: str) -> Evolution | None:
+def evolution(metadata: Metadata, schema: TargetSchema, name: str, drop_unknown: bool = False) -> Evolution | None:
     """The change that gives the table this shape; None where it has it. Raises SchemaConflict."""
     ids = metadata.source_ids
     found = _Matched(metadata, schema, ids)
-    if problems := [*found.unknown(ids), *found.named_twice(), *found.dropping(), *found.adding(), *found.changing()]:
+    # Where the table says it of no column at all, an earlier release made it.
+    unknown = [] if drop_unknown and ids else found.unknown(ids)
+    if problems := [*unknown, *found.named_twice(), *found.dropping(), *found.adding(), *found.changing()]:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise SchemaConflict(
             f"{name} cannot follow its source: {'; '.join(problems[:5])}{more}; "

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.manifest import DataFile as IcebergFile
 from pyiceberg.manifest import ManifestContent
+from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.types import NestedField, PrimitiveType
 
@@ -26,9 +27,13 @@ from cdc_platform.model.projection import polars_type
 _PATH: Final = "\x1fpath"
 
 
-def live_files(table: Table, key: Sequence[str]) -> LiveFiles:
-    """The data files of the current snapshot, with bounds for `key`. Raises NotUnderstood for delete files."""
-    snapshot = table.current_snapshot()
+def live_files(table: Table, key: Sequence[str], version: int | None = None) -> LiveFiles:
+    """The data files of a snapshot (the current one without a number), with bounds for `key`, to be read with that
+    snapshot's columns. Raises NotUnderstood for delete files."""
+    snapshot = table.current_snapshot() if version is None else table.snapshot_by_id(version)
+    schema = table.schema()
+    if version is not None and snapshot is not None and snapshot.schema_id is not None:
+        schema = table.schemas()[snapshot.schema_id]
     files: list[IcebergFile] = []
     for manifest in snapshot.manifests(table.io) if snapshot else ():
         if manifest.content == ManifestContent.DELETES and manifest.has_added_files() | manifest.has_existing_files():
@@ -38,8 +43,8 @@ def live_files(table: Table, key: Sequence[str]) -> LiveFiles:
             )
         if manifest.content == ManifestContent.DATA:
             files += (entry.data_file for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True))
-    bounds = {name: _bounds(files, table.schema().find_field(name)) for name in key}
-    reader = _Reader(table, [str(local_path(file.file_path)) for file in files])
+    bounds = {name: _bounds(files, schema.find_field(name)) for name in key}
+    reader = _Reader(table, schema, [str(local_path(file.file_path)) for file in files])
     return LiveFiles(
         [file.file_path for file in files], [file.file_size_in_bytes for file in files], bounds, reader.read
     )
@@ -86,15 +91,15 @@ def _polars(kind: PrimitiveType) -> pl.DataType:
 
 
 class _Reader:
-    """Reads live files into the current schema: columns by field id, as old files may bear old names."""
+    """Reads live files into one schema: columns by field id, as old files may bear old names."""
 
-    def __init__(self, table: Table, files: Sequence[str]) -> None:
-        self._ids = {field.name: field.field_id for field in table.schema().fields}
+    def __init__(self, table: Table, schema: Schema, files: Sequence[str]) -> None:
+        self._ids = {field.name: field.field_id for field in schema.fields}
         self._files = files
         self._mapping = table.name_mapping()
         self._types = {
             field.name: _polars(field.field_type)
-            for field in table.schema().fields
+            for field in schema.fields
             if isinstance(field.field_type, PrimitiveType)
         }
 

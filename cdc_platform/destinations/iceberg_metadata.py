@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from cdc_platform.destinations.destination import Applied
 from cdc_platform.errors import NeedsPerson
+from cdc_platform.model.evidence import Evidence
 from cdc_platform.model.target import SOURCE_IDS, TargetField
 
 _WORDS: Final[Mapping[str, pa.DataType]] = {
@@ -42,6 +43,7 @@ _TYPES: Final = {kind: word for word, kind in _WORDS.items()}
 LOG_ID: Final = "cdc.log_id"
 VERSION: Final = "cdc.version"
 POSITION: Final = "cdc.position"
+EVIDENCE: Final = "cdc.evidence"
 _PROPERTY: Final = "cdc.applied."
 FORMER_NAMES: Final = "cdc.columns.former"
 """The table property that keeps what renamed columns were called: JSON, column name to its former names."""
@@ -91,14 +93,15 @@ def read(location: str) -> Metadata:
     content = local_path(location).read_bytes()
     if content[:2] == b"\x1f\x8b":
         content = gzip.decompress(content)
-    return Metadata(json.loads(content))
+    return Metadata(json.loads(content), location)
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """One version of a table: its metadata as the specification writes it."""
+    """One version of a table: its metadata as the specification writes it, and the file's own place."""
 
     document: Mapping[str, Any]
+    location: str = ""
 
     @property
     def fields(self) -> Sequence[Mapping[str, Any]]:
@@ -190,7 +193,7 @@ class Metadata:
         return None if current in (None, -1) else int(current)
 
     def holds_rows(self) -> bool:
-        snapshot = next(self._ancestors(), None)
+        snapshot = next(self.ancestors(), None)
         return snapshot is not None and snapshot.get("summary", {}).get("total-records") != "0"
 
     def applied(self, log_id: str) -> Applied | None:
@@ -199,10 +202,10 @@ class Metadata:
         Snapshots may be expired away; where the ancestry ends in one that is gone, the table's property tells.
         """
         last: Mapping[str, Any] | None = None
-        for last in self._ancestors():
+        for last in self.ancestors():
             summary = last.get("summary", {})
             if summary.get(LOG_ID) == log_id:
-                return Applied(log_id, int(summary[VERSION]), summary.get(POSITION, ""))
+                return applied_in(summary)
         # A snapshot's parent is forgotten with it by some writers; sequence numbers begin at 1 and stay.
         if last is None or (last.get("parent-snapshot-id") is None and last.get("sequence-number", 0) <= 1):
             return None
@@ -212,7 +215,8 @@ class Metadata:
         version, _, position = noted.partition(" ")
         return Applied(log_id, int(version), position)
 
-    def _ancestors(self) -> Iterator[Mapping[str, Any]]:
+    def ancestors(self) -> Iterator[Mapping[str, Any]]:
+        """The current snapshot and those that it came from, as far as they are not expired."""
         snapshots = {snapshot["snapshot-id"]: snapshot for snapshot in self.document.get("snapshots", ())}
         snapshot = snapshots.get(self.snapshot_id)
         while snapshot is not None:
@@ -220,9 +224,15 @@ class Metadata:
             snapshot = snapshots.get(snapshot.get("parent-snapshot-id"))
 
 
-def snapshot_properties(applied: Applied) -> dict[str, str]:
+def snapshot_properties(applied: Applied, evidence: Evidence | None = None) -> dict[str, str]:
     """What travels in a snapshot's summary."""
-    return {LOG_ID: applied.log_id, VERSION: str(applied.version), POSITION: applied.position}
+    noted = {LOG_ID: applied.log_id, VERSION: str(applied.version), POSITION: applied.position}
+    return noted if evidence is None else {**noted, EVIDENCE: evidence.text()}
+
+
+def applied_in(summary: Mapping[str, str]) -> Applied:
+    """The inverse of `snapshot_properties`."""
+    return Applied(summary[LOG_ID], int(summary[VERSION]), summary.get(POSITION, ""))
 
 
 def table_properties(applied: Applied) -> dict[str, str]:

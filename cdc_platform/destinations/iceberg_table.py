@@ -68,7 +68,9 @@ def text_of(ids: Mapping[str, int]) -> str:
     return json.dumps(ids, ensure_ascii=False)
 
 
-def create(catalog: Catalog, identifier: str, schema: TargetSchema, layout: TableLayout) -> None:
+def create(
+    catalog: Catalog, identifier: str, schema: TargetSchema, layout: TableLayout, location: str | None = None
+) -> None:
     """Make the table and its namespace, or do nothing where somebody else just did. Raises ConfigError."""
     from pyiceberg.exceptions import NamespaceAlreadyExistsError, TableAlreadyExistsError
     from pyiceberg.partitioning import PARTITION_FIELD_ID_START, PartitionSpec
@@ -117,6 +119,7 @@ def create(catalog: Catalog, identifier: str, schema: TargetSchema, layout: Tabl
         catalog.create_table(
             identifier,
             Schema(*fields, identifier_field_ids=[ids[name] for name in schema.key]),
+            location=location,
             partition_spec=spec,
             sort_order=order,
             properties={FORMAT_VERSION: "2", **dict(layout.properties), SOURCE_IDS: text_of(ids_of(schema))},

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from cdc_platform.config.load import Pipeline
+from cdc_platform.config.load import Pipeline, connection_of
 from cdc_platform.config.pipeline import CheckType, QualityCheck
 from cdc_platform.config.settings import Settings
 from cdc_platform.engine.apply import apply
@@ -29,6 +29,7 @@ from cdc_platform.engine.lag import lag_seconds
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.engine.progress import Progress, silent
 from cdc_platform.engine.shaping import described_target, present_projection
+from cdc_platform.engine.source_rules import RulesChecked, check_rules
 from cdc_platform.errors import CdcError, SchemaConflict, Unavailable
 from cdc_platform.model.digest import Digest, digest, latest_digest
 from cdc_platform.model.evolution import carried, differences
@@ -37,6 +38,7 @@ from cdc_platform.model.projection import Projection, order_columns
 from cdc_platform.quality import checks
 from cdc_platform.quality.checks import ValidationType, Verdict
 from cdc_platform.quality.results import record
+from cdc_platform.sources.open import default_schema
 from cdc_platform.sources.source import Snapshot
 
 DEFAULT_LAG_THRESHOLD_SECONDS = 300.0
@@ -76,8 +78,10 @@ def check(
     everything: Sequence[Pipeline],
     chosen: Sequence[Pipeline],
     progress: Progress = silent,
+    *,
+    with_rules: bool = True,
 ) -> list[Checked]:
-    """All enabled checks of the chosen pipelines, recorded as validation results."""
+    """All enabled checks of the chosen pipelines and the rules of their tables, recorded as validation results."""
     results: dict[str, Checked] = {}
     for label in source_labels(chosen):
         mine = [p for p in chosen if p.config.source.label == label]
@@ -87,11 +91,41 @@ def check(
                 _check_source(feed, subjects, progress)
                 for s in subjects:
                     results[s.flow.pipeline.id] = Checked(s.flow.pipeline.id, tuple(s.verdicts), s.error)
+                if with_rules:
+                    schema = default_schema(feed.system, connection_of(mine[0], environment))
+                    _join(results, check_rules(feed, schema, mine, progress))
         except CdcError as error:
             for pipeline in mine:
                 results.setdefault(pipeline.id, Checked(pipeline.id, (), error))
     record(settings.validation_results, [(c.pipeline, v) for c in results.values() for v in c.verdicts])
     return [results[p.id] for p in chosen]
+
+
+def check_source_rules(
+    settings: Settings,
+    environment: Mapping[str, str],
+    everything: Sequence[Pipeline],
+    chosen: Sequence[Pipeline],
+    progress: Progress = silent,
+) -> list[Checked]:
+    """The rules of the chosen pipelines, which are of one source, looked at there alone; recorded as well."""
+    (label,) = source_labels(chosen)
+    results = {p.id: Checked(p.id, ()) for p in chosen}
+    with open_feed(settings, environment, everything, label) as feed:
+        schema = default_schema(feed.system, connection_of(chosen[0], environment))
+        _join(results, check_rules(feed, schema, chosen, progress))
+    record(settings.validation_results, [(c.pipeline, v) for c in results.values() for v in c.verdicts])
+    return list(results.values())
+
+
+def _join(results: dict[str, Checked], found: RulesChecked) -> None:
+    """Add what the rules say to what the comparisons did."""
+    for pipeline, verdicts in found.verdicts.items():
+        done = results[pipeline]
+        results[pipeline] = dataclasses.replace(done, verdicts=(*done.verdicts, *verdicts))
+    for pipeline, error in found.errors.items():
+        if results[pipeline].error is None:
+            results[pipeline] = dataclasses.replace(results[pipeline], error=error)
 
 
 def enabled_checks(pipeline: Pipeline) -> dict[ValidationType, QualityCheck]:
@@ -117,18 +151,19 @@ def _check_source(feed: Feed, subjects: list[_Subject], progress: Progress) -> N
         head = feed.source.head()
         for subject in ready:
             _guarded(subject, lambda s: _measure_lag(feed, s, head))
-        # Tables that have no snapshot yet are none of this check's business.
-        followed = {t: log for t, log in feed.logs.items() if log.position() is not None}
+        # Tables that have no snapshot yet are none of this check's business; what is in of an unfinished one is
+        # followed all the same, because the source is told how far all logs are.
+        followed = {t: log for t, log in feed.logs.items() if log.reached() is not None}
         followed_feed = dataclasses.replace(feed, logs=followed)
         # Rows that changed unlogged are found and logged now: between this and the snapshot there is but a moment.
-        capture(followed_feed, progress=progress)
+        capture(followed_feed, progress=progress, snapshots=False)
         # Each once: several pipelines may be on one table.
         with feed.source.snapshot(list(dict.fromkeys(subject.flow.table for subject in ready))) as snapshot:
             for subject in ready:
                 progress(f"check {subject.flow.pipeline.id}", 0)
                 _guarded(subject, lambda s: _read_source(feed, s, snapshot))
             position = snapshot.position
-        captured = capture(followed_feed, position, progress)
+        captured = capture(followed_feed, position, progress, snapshots=False)
         for subject in ready:
             if error := captured.failures.get(subject.flow.table) or _unsettled(subject.flow):
                 subject.error = subject.error or error

@@ -9,22 +9,32 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import quote
 
 from cdc_platform.change_log.log import ChangeLog
 from cdc_platform.config.load import Pipeline, connection_of
 from cdc_platform.config.settings import Settings
 from cdc_platform.destinations.destination import Destination
 from cdc_platform.destinations.open import open_destination
+from cdc_platform.engine.places import file_name, inside, log_folder
 from cdc_platform.model.event import System
 from cdc_platform.model.schema import TableName
 from cdc_platform.sources.open import default_schema, open_source
 from cdc_platform.sources.source import Source
 
-# Delta's reader takes a folder's name for a URL and decodes it: only what means itself there is left as it is.
-_ODD = re.compile(r"[^A-Za-z0-9_. -]")
+
+@dataclass(frozen=True, slots=True)
+class Chunking:
+    """How a table's snapshot is taken: `rows` a chunk, so many `readers` at a time, one snapshot for some `seconds`.
+
+    `keys` are those that pipelines name as their own: that they tell all rows apart is checked where a snapshot is one.
+    """
+
+    rows: int = 1_000_000
+    readers: int = 1
+    seconds: float = 30.0
+    keys: frozenset[frozenset[str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,10 @@ class Feed:
     source: Source
     logs: Mapping[TableName, ChangeLog]
     locks: Path
+    chunking: Mapping[TableName, Chunking] = field(default_factory=dict)
+
+    def chunking_of(self, table: TableName) -> Chunking:
+        return self.chunking.get(table, Chunking())
 
     @property
     def lock(self) -> str:
@@ -55,7 +69,7 @@ class Flow:
 
     @property
     def lock(self) -> str:
-        return f"pipeline-{quote(self.pipeline.id, safe='')}"
+        return f"pipeline-{file_name(self.pipeline.id)}"
 
 
 def source_labels(pipelines: Sequence[Pipeline]) -> list[str]:
@@ -65,20 +79,31 @@ def source_labels(pipelines: Sequence[Pipeline]) -> list[str]:
 
 def table_of(pipeline: Pipeline, schema: str) -> TableName:
     """The pipeline's source table; `schema` is what a bare name belongs to."""
-    first, dot, rest = pipeline.config.table.name.partition(".")
+    table = pipeline.config.table
+    if table.schema is not None:
+        return TableName(table.schema, table.name)
+    return table_named(table.name, schema)
+
+
+def table_named(name: str, schema: str) -> TableName:
+    """A table as a pipeline writes it: `table` or `schema.table`."""
+    first, dot, rest = name.partition(".")
     return TableName(first, rest) if dot else TableName(schema, first)
 
 
 def log_path(settings: Settings, label: str, table: TableName, schema: str) -> Path:
-    """Where a table's change log is: `change_log/<source>/<table>`, the schema before it when not the default."""
-    name = table.name if table.schema == schema else f"{table.schema}.{table.name}"
-    return settings.change_logs / label / _ODD.sub(lambda odd: f"~{ord(odd[0]):x}~", name)
+    """Where a table's change log is: `change_log/<source>/<table>`, the schema before it when not the default.
+
+    Raises ConfigError where a link leads elsewhere.
+    """
+    root = settings.change_logs
+    return inside(root, root / label / log_folder(table, schema))
 
 
 def slot_name(settings: Settings, label: str) -> str:
     """The slot and publication of a source: of this CDC_HOME alone, so that two installations never share one."""
     suffix = hashlib.blake2b(f"{settings.change_logs}\x00{label}".encode(), digest_size=4).hexdigest()
-    return f"cdc_{label.lower()[:40]}_{suffix}"
+    return f"cdc_{re.sub('[^a-z0-9_]', '_', label.lower())[:40]}_{suffix}"
 
 
 @contextmanager
@@ -97,9 +122,22 @@ def open_feed(
         as_text.setdefault(table_of(pipeline, schema), set()).update(pipeline.config.table.as_text)
     source = open_source(system, connection, slot_name(settings, label), as_text)
     try:
-        yield Feed(label, system, str(connection.get("database", "")), source, logs, settings.locks)
+        database = str(connection.get("database", ""))
+        yield Feed(label, system, database, source, logs, settings.locks, _chunking(mine, schema))
     finally:
         source.close()
+
+
+def _chunking(pipelines: Sequence[Pipeline], schema: str) -> dict[TableName, Chunking]:
+    """By table: what its first pipeline says, and the keys that any names."""
+    found: dict[TableName, Chunking] = {}
+    for pipeline in pipelines:
+        table, config = table_of(pipeline, schema), pipeline.config
+        how = config.source.snapshot
+        known = found.setdefault(table, Chunking(how.chunk_rows, how.parallel, how.hold_seconds))
+        if config.table.primary_key:
+            found[table] = replace(known, keys=known.keys | {frozenset(config.table.primary_key)})
+    return found
 
 
 def open_flow(settings: Settings, environment: Mapping[str, str], pipeline: Pipeline) -> Flow:

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote
 
+from cdc_platform.engine.places import file_name
 from cdc_platform.errors import CdcError
 from cdc_platform.failpoints import failpoint
 
@@ -46,4 +46,4 @@ def recall(home: Path, pipeline: str) -> LastError | None:
 
 
 def _file(home: Path, pipeline: str) -> Path:
-    return home / "state" / f"{quote(pipeline, safe='')}.json"
+    return home / "state" / f"{file_name(pipeline)}.json"

@@ -6,6 +6,7 @@
     rows unlogged ────> a mark: the table is to be compared with its source (reconcile.py)
 
 Each commit moves the log's position to its own place, so what is delivered again after a crash goes on from there.
+While the table's snapshot is unfinished, only the keys that are in are anything to the log (done_keys.py).
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from datetime import datetime
 
 import polars as pl
 
+from cdc_platform.change_log.chunks import Chunk
 from cdc_platform.change_log.files import commits
 from cdc_platform.change_log.log import ChangeLog
 from cdc_platform.change_log.state import events_at, live_rows
+from cdc_platform.engine.done_keys import BeginAgain, of_done_keys, same_key
 from cdc_platform.engine.fill import filled
 from cdc_platform.engine.takeover import in_order
 from cdc_platform.failpoints import failpoint
@@ -47,7 +50,7 @@ def record(
 
     Returns how many changes that were, and where the log stands now: at `upto` if it ended with changes.
     """
-    recorder = _Recorder(log, position, captured)
+    recorder = _Recorder(log, position, captured, log.unfinished() if entries else None)
     for entry in entries:
         recorder.take(entry)
     recorder.flush(upto)
@@ -65,6 +68,7 @@ class _Recorder:
     log: ChangeLog
     position: Position
     captured: datetime
+    chunk: Chunk | None
     changes: int = 0
     _pending: list[ChangeBatch] = field(default_factory=list)
 
@@ -99,6 +103,10 @@ class _Recorder:
         if batch.schema != known and differences(known, batch.schema):
             self.flush(batch.start)
             self._shape(batch.schema, batch.start)
+        if self.chunk is not None and self.chunk.below is not None:
+            batch = of_done_keys(batch, self.chunk.below)
+            if not len(batch):
+                return
         if batch.holes:
             self.flush(batch.start)
             batch = filled(batch, self.log)
@@ -107,6 +115,8 @@ class _Recorder:
         self._pending.append(batch)
 
     def _shape(self, schema: TableSchema, place: Position) -> None:
+        if self.chunk is not None and not same_key(self.log.schema(), schema):
+            raise BeginAgain(f"{schema.table}: its key changed while its snapshot was taken; that begins again")
         if differences(self.log.schema(), schema):
             evolve(self.log, schema, place, self.position)
             self.position = place

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from cdc_platform.config.load import Pipeline
 from cdc_platform.config.settings import Settings
 from cdc_platform.engine.apply import Application, apply
-from cdc_platform.engine.capture import Capture, capture
+from cdc_platform.engine.capture import capture
 from cdc_platform.engine.feeds import Feed, Flow, open_feed, open_flow, source_labels
+from cdc_platform.engine.follow import Capture
 from cdc_platform.engine.memory import remember
 from cdc_platform.engine.progress import Progress, silent
 from cdc_platform.engine.shaping import first_projection

@@ -39,7 +39,7 @@ def key_of(flow: Flow, shape: TableSchema, shapes: Sequence[TableSchema] = ()) -
     A name that is none of `shape` is that of a column which one of `shapes` calls so, the latest one first.
     """
     config = flow.pipeline.config
-    key = tuple(_named(name, shape, shapes) or name for name in config.table.primary_key or shape.primary_key)
+    key = tuple(column_named(name, shape, shapes) or name for name in config.table.primary_key or shape.primary_key)
     for name in key:
         if name not in shape.names:
             raise ConfigError(f"{flow.pipeline.where}: source.tables: {shape.table} has no column '{name}' for its key")
@@ -51,7 +51,7 @@ def key_of(flow: Flow, shape: TableSchema, shapes: Sequence[TableSchema] = ()) -
     return key
 
 
-def _named(name: str, shape: TableSchema, shapes: Sequence[TableSchema]) -> str | None:
+def column_named(name: str, shape: TableSchema, shapes: Sequence[TableSchema]) -> str | None:
     """What `shape` calls the column that it, or else the latest of `shapes` that has one, calls `name`."""
     for known in (shape, *reversed(shapes)):
         if name in known.names:
@@ -104,6 +104,11 @@ def described_target(flow: Flow) -> TargetSchema:
     fields = flow.destination.schema()
     shape = flow.log.schema()
     return first_projection(flow, shape).target if fields is None else _described(flow, fields, shape)
+
+
+def described_at(flow: Flow, version: int) -> TargetSchema:
+    """The shape of a destination that holds the log up to `version`, as the pipeline describes it."""
+    return _described(flow, flow.destination.schema() or (), flow.log.shape_at(version).schema)
 
 
 def _described(flow: Flow, fields: Sequence[TargetField], shape: TableSchema) -> TargetSchema:

@@ -30,9 +30,21 @@ class Digest:
 
 
 def row_hashes(frame: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
-    """Two independent hashes of each row, equal for equal rows in this process."""
-    first, second = (frame.hash_rows(seed) for seed in _SEEDS)
+    """Two independent hashes of each row, equal for equal rows in this process.
+
+    Polars takes 0.0 and -0.0 for the same; floats are hashed by their bits, every NaN by those of one.
+    """
+    bits = frame.select(_bits(name, dtype) for name, dtype in frame.schema.items())
+    first, second = (bits.hash_rows(seed) for seed in _SEEDS)
     return first, second
+
+
+def _bits(name: str, dtype: pl.DataType) -> pl.Expr:
+    column = pl.col(name)
+    if not dtype.is_float():
+        return column
+    one = pl.when(column.is_nan()).then(pl.lit(float("nan"), dtype)).otherwise(column)
+    return one.reinterpret(dtype=pl.UInt32 if dtype == pl.Float32 else pl.UInt64).alias(name)
 
 
 def digest(frames: Iterable[pl.DataFrame]) -> Digest:

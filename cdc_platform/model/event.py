@@ -18,6 +18,7 @@ import polars as pl
 import pyarrow as pa
 
 from cdc_platform.model.change import DELETE, INSERT, OPERATION, TIMESTAMP_UTC, UPDATE, ChangeBatch
+from cdc_platform.model.event_rules import kept
 from cdc_platform.model.position import fixed_width_text
 from cdc_platform.model.schema import TableName
 
@@ -89,8 +90,9 @@ def events(
 
     With `first_part`, all changes are parts of one thing at one place (the rows of a TRUNCATE), numbered from there on.
 
-    Clocks of two machines differ, and the rule is source_ts <= capture_ts <= process_ts: where the source's
-    clock is ahead, the later two are lifted to its time.
+    Clocks of two machines differ, one clock may be set back, and the rule is source_ts <= capture_ts <= process_ts:
+    where an earlier step's clock is ahead, the later ones are lifted to its time. All rules of events are asked of the
+    batch (event_rules.py).
     """
     processed = datetime.now(UTC)
     frame = _split_key_changes(batch.frame, batch.schema.primary_key)
@@ -103,7 +105,7 @@ def events(
         ids = event_ids(_part_salt(origin.salt, int(steps[0])), frame["at"].to_numpy(), parts)
     source_ts = pl.col("source_ts")
     key = pl.lit(list(batch.schema.primary_key), pl.List(pl.String))
-    return frame.select(
+    made = frame.select(
         ids.alias("event_id"),
         pl.struct(
             pl.lit(origin.system).alias("system"),
@@ -116,7 +118,9 @@ def events(
         pl.struct(
             source_ts,
             pl.max_horizontal(source_ts, pl.lit(captured, TIMESTAMP_UTC)).alias("capture_ts"),
-            pl.max_horizontal(source_ts, pl.lit(processed, TIMESTAMP_UTC)).alias("process_ts"),
+            pl.max_horizontal(source_ts, pl.lit(captured, TIMESTAMP_UTC), pl.lit(processed, TIMESTAMP_UTC)).alias(
+                "process_ts"
+            ),
         ).alias("timestamp"),
         "before",
         "after",
@@ -127,6 +131,7 @@ def events(
         pl.col("ordinal").alias("_ordinal"),
         pl.lit(snapshot).alias("_snapshot"),
     )
+    return kept(made, batch.schema.primary_key)
 
 
 def _split_key_changes(frame: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:

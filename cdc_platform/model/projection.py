@@ -84,7 +84,7 @@ class Projection:
         """Frames of `history` or `last_changes` as destination rows. Raises InvalidRow, never changes a value."""
         row = pl.col("row").struct
         made = {
-            field.name: _cast(row.field(column.name), column.type, field.type).alias(field.name)
+            field.name: cast(row.field(column.name), column.type, field.type).alias(field.name)
             for column, field in self.pairs
         }
         made |= {field.name: expression for field, expression in _cdc_columns(self.system, self.target)}
@@ -102,7 +102,7 @@ class Projection:
         """Bare source rows (a snapshot's `after`, unnested; any subset of columns) in the destination's types."""
         try:
             return rows.select(
-                _cast(pl.col(column.name), column.type, field.type).alias(field.name)
+                cast(pl.col(column.name), column.type, field.type).alias(field.name)
                 for column, field in self.pairs
                 if column.name in rows.columns
             )
@@ -144,7 +144,7 @@ class Projection:
         """Which column's cast failed, found by trying each (the failure is rare, the message is worth it)."""
         for column, field in self.pairs:
             try:
-                changes.select(_cast(pl.col("row").struct.field(column.name), column.type, field.type))
+                changes.select(cast(pl.col("row").struct.field(column.name), column.type, field.type))
             except pl.exceptions.InvalidOperationError:
                 return InvalidRow(
                     f"column '{column.name}' has a value that {field.type} cannot hold, in a change between "
@@ -239,7 +239,7 @@ def _cdc_columns(system: System, target: TargetSchema) -> list[tuple[TargetField
     fields = {field.name: field for field in target.fields if field.source_id is None}
     made = {
         "_cdc_operation": pl.col("operation"),
-        "_cdc_timestamp": _cast(pl.col("process_ts"), _UTC, fields["_cdc_timestamp"].type),
+        "_cdc_timestamp": cast(pl.col("process_ts"), _UTC, fields["_cdc_timestamp"].type),
     }
     if system == "postgres":
         made["_cdc_source_lsn"] = pl.col("lsn")
@@ -253,8 +253,8 @@ def _cdc_columns(system: System, target: TargetSchema) -> list[tuple[TargetField
     return [(fields[name], expression.alias(name)) for name, expression in made.items()]
 
 
-def _cast(value: pl.Expr, kind: pa.DataType, target: pa.DataType) -> pl.Expr:
-    """A strict cast: raises where the target cannot hold a value."""
+def cast(value: pl.Expr, kind: pa.DataType, target: pa.DataType, strict: bool = True) -> pl.Expr:
+    """A strict cast raises where the target cannot hold a value; else there is null."""
     if kind == target:
         return value
     if pa.types.is_timestamp(kind) and pa.types.is_timestamp(target):
@@ -267,7 +267,13 @@ def _cast(value: pl.Expr, kind: pa.DataType, target: pa.DataType) -> pl.Expr:
         raise ConfigError(f"a cast from {kind} to {target} would change values; cast to string")
     if pa.types.is_timestamp(kind) and pa.types.is_date(target):
         raise ConfigError(f"a cast from {kind} to date would lose the time of day")
-    return value.cast(polars_type(target), strict=True)
+    if pa.types.is_string(kind) and pa.types.is_date(target):
+        return value.str.to_date("%Y-%m-%d", strict=strict)
+    if pa.types.is_string(kind) and pa.types.is_timestamp(target):
+        # As servers write it; a time without a zone is taken as UTC, like a column without one.
+        plain = value.str.strip_suffix("+00").str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=strict)
+        return plain.dt.replace_time_zone(target.tz)
+    return value.cast(polars_type(target), strict=strict)
 
 
 def polars_type(kind: pa.DataType) -> pl.DataType:

@@ -74,3 +74,8 @@ class Fingerprint:
 
     identity: str = ""
     storage: str = ""
+
+    @property
+    def table(self) -> str:
+        """The part of `identity` (the first, up to a semicolon) that is the table's own: another one, another table."""
+        return self.identity.partition(";")[0]

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from cdc_platform.model.digest import Digest
 
 Status = Literal["PASS", "FAIL", "WARNING"]
-ValidationType = Literal["row_count", "checksum", "lag", "schema"]
+ValidationType = Literal["row_count", "checksum", "lag", "schema", "verify"]
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One check's outcome (data model, section 4.2, without its identifiers). Details hold no cell values."""
+    """One check's outcome (data model, section 4.2, without its identifiers). Details hold no cell values but keys.
 
-    type: ValidationType
+    `type` is a `ValidationType`, or `rule:<name>`.
+    """
+
+    type: str
     status: Status
     expected: str
     actual: str
@@ -82,6 +85,37 @@ def schema(
     if not passed:
         found += f": {len(missing)} missing, {len(unexpected)} unexpected, {len(different)} of another type"
     return Verdict("schema", _status(passed), f"{len(expected)} columns", found, details)
+
+
+def verified(
+    rows: int, counts: Mapping[str, int], equal: bool, details: Mapping[str, Any], milliseconds: int
+) -> Verdict:
+    """Every row compared at one position. `counts` are of keys that are missing, unexpected and different.
+
+    What was found is told also where it was mended: then it is a warning.
+    """
+    found = _rows(rows) if equal else ", ".join(f"{number} {kind}" for kind, number in counts.items())
+    status: Status = "PASS" if equal else "WARNING" if details.get("repaired") else "FAIL"
+    return Verdict("verify", status, _rows(rows), found, details, milliseconds)
+
+
+def rule(
+    name: str, words: str, rows: int, broken: int, keys: Sequence[Mapping[str, Any]], position: str, duration_ms: int
+) -> Verdict:
+    """A rule on the source's rows at one position: how many break it, and the keys of a few of them."""
+    details = {"position": position, "rows": rows, "broken": broken, "keys": list(keys)}
+    found = f"{broken} of {rows} rows break it"
+    return Verdict(rule_type(name), _status(broken == 0), words, found, details, duration_ms)
+
+
+def rule_absent(name: str, reason: str) -> Verdict:
+    """A rule on a table that is not followed yet."""
+    return Verdict(rule_type(name), "FAIL", "a captured table", "none", {"reason": reason})
+
+
+def rule_type(name: str) -> str:
+    """The validation type of a rule's verdicts."""
+    return f"rule:{name}"
 
 
 def absent(kind: ValidationType, reason: str) -> Verdict:

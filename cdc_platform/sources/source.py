@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from cdc_platform.model.change import Captured, ChangeBatch, Followed
+from cdc_platform.model.keeping import Extent, Keeping
+from cdc_platform.model.key_range import KeyRange
 from cdc_platform.model.position import Position
 from cdc_platform.model.schema import Fingerprint, TableName, TableSchema
 
@@ -23,11 +25,20 @@ class Snapshot(Protocol):
     def count(self, table: TableName) -> int:
         """Rows of the table in this snapshot."""
 
-    def read(self, table: TableName, columns: Sequence[str] | None = None) -> Iterator[ChangeBatch]:
+    def read(
+        self, table: TableName, columns: Sequence[str] | None = None, within: KeyRange | None = None
+    ) -> Iterator[ChangeBatch]:
         """All rows as INSERTs with `at = position.at - 1` and ordinals 0, 1, ...; bounded memory.
 
-        With `columns`, only those (the batch's schema is narrowed likewise). Values are equal to what
-        `Source.changes` delivers for the same row.
+        With `columns`, only those (the batch's schema is narrowed likewise); with `within`, one of `split`'s, only that
+        range's rows, ordinals from 0 again. Values are equal to what `Source.changes` delivers for the same row.
+        """
+
+    def split(self, table: TableName, rows: int, within: KeyRange | None = None) -> list[KeyRange]:
+        """The table, or one range of it, in ascending ranges without gaps of about `rows` rows each.
+
+        Together they hold every key there can be, or all of `within`. A range may hold fewer rows, and more only
+        where rows share their leading key. One range where the key's order is not the lake's (model/key_range.py).
         """
 
 
@@ -57,6 +68,19 @@ class Source(Protocol):
     def check_resumable(self, start: Position) -> None:
         """Raise Gap when the log from `start` on can no longer be had."""
 
+    def available(self) -> Position:
+        """The first position from which the log can be had now; its end where nothing of it is kept."""
+
+    def reopen(self, tables: Sequence[TableName]) -> None:
+        """As `prepare`, and what kept the log is made anew where it is lost: a snapshot taken after this can be
+        followed. Tables that were followed by what was lost stay in their gap. Idempotent."""
+
+    def keeping(self, position: Position) -> Keeping:
+        """What the source keeps of its log, as seen by a reader that goes on from `position`. Reads only."""
+
+    def extent(self, table: TableName) -> Extent:
+        """About how large a table is, by the catalogue's own statistics: nothing is counted."""
+
     def identity(self) -> str:
         """What must stay the same for positions to mean the same (system identifier, server lineage)."""
 
@@ -75,6 +99,16 @@ class Source(Protocol):
         Calling `acknowledge` between two stretches is allowed and not required. A table that cannot be
         followed further is named in `Captured.failures` once and delivers no more; the others go on.
         """
+
+    def withdraw(self, tables: Sequence[TableName]) -> list[TableName]:
+        """Have the log no longer decoded for these tables, which nobody follows any more; returns those it was for."""
+
+    def readers(self, names: Sequence[str]) -> Mapping[str, int]:
+        """Which of these names, as `open_source` gives them, the server keeps its log for, and how many bytes."""
+
+    def remove(self, name: str) -> None:
+        """Remove what was made at the server under this name, in whichever of its databases. Idempotent; Unavailable
+        while somebody reads by it."""
 
     def acknowledge(self, position: Position) -> None:
         """Everything before `position` is safe elsewhere: the source may forget it. Never called earlier."""

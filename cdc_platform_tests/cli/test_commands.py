@@ -40,7 +40,7 @@ def test_simulate_tells_operations_by_table(world: World) -> None:
 def test_run_and_status_have_the_documented_keys(world: World) -> None:
     first = world.cdc("run", "--json")
     assert {p["pipeline"] for p in first} == {p.id for p in world.pipelines()}
-    assert all(set(p) == {"pipeline", "events", "snapshot_rows", "from", "to", "seconds"} for p in first)
+    assert all(set(p) == {"pipeline", "events", "snapshot_rows", "from", "to", "seconds", "evidence"} for p in first)
     assert sum(p["snapshot_rows"] for p in first) == 300 + 500 + 200 + 300 + SMALL.evolution
     assert all(p["events"] == {"INSERT": 0, "UPDATE": 0, "DELETE": 0} and p["from"] is None for p in first)
     found = world.cdc("status", "--json")

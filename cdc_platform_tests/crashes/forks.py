@@ -101,8 +101,10 @@ def in_small_portions() -> None:
     from cdc_platform.sources.postgres import source as postgres
     from cdc_platform.sources.postgres.stream import Pace
 
-    postgres.Pace = partial(Pace, changes=40, stretch_changes=10, batch_bytes=2048)  # type: ignore[misc, assignment]
-    mysql.MySQLSource.__init__.__kwdefaults__["stretch_bytes"] = 1500
+    vars(postgres)["Pace"] = partial(Pace, changes=40, stretch_changes=10, batch_bytes=2048)
+    defaults = mysql.MySQLSource.__init__.__kwdefaults__
+    assert defaults is not None
+    defaults["stretch_bytes"] = 1500
     log._CHECKPOINT_COMMITS = 4
     files.FILE_ROWS = 4
     connection._SILENCE_SECONDS = IMPATIENT_SECONDS

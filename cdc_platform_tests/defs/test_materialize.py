@@ -12,11 +12,12 @@ from deltalake import DeltaTable, QueryBuilder
 from cdc_platform.defs import captures
 from cdc_platform.defs import failures as failing
 from cdc_platform.defs.build import build
-from cdc_platform.engine.capture import Capture, capture
+from cdc_platform.engine.capture import capture
 from cdc_platform.engine.feeds import Feed
+from cdc_platform.engine.follow import Capture
 from cdc_platform.engine.memory import recall
 from cdc_platform.engine.progress import Progress
-from cdc_platform.errors import CdcError, ConfigError, Gap, Unavailable
+from cdc_platform.errors import CdcError, ConfigError, Gap, Lost, Unavailable
 from cdc_platform_tests.defs.runs import everything_said, execute, failures, materialised
 from cdc_platform_tests.world import World
 
@@ -239,7 +240,7 @@ def test_what_needs_an_edit_or_a_person_is_not_tried_again(
     assert not [e for e in result.all_events if e.event_type is dg.DagsterEventType.STEP_UP_FOR_RETRY]
 
 
-@pytest.mark.parametrize("error", [Unavailable("down"), ConfigError("wrong"), Gap("lost")])
+@pytest.mark.parametrize("error", [Unavailable("down"), ConfigError("wrong"), Gap("lost", Lost.LOG_PURGED)])
 def test_a_failure_says_its_kind(error: CdcError) -> None:
     told = failing.failure(error)
     assert told.description == str(error)

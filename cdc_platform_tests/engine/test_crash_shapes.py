@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cdc_platform.engine import capture as capturing
+from cdc_platform.engine import follow
 from cdc_platform_tests.engine.changing_table import (
     assert_exact,
     assert_histories_are_the_log,
@@ -63,7 +63,7 @@ def test_death_before_a_shape_that_the_catalogue_alone_tells_is_recorded(
     world.run()
     world.postgres_do("alter table things add column more int default 7")
     with monkeypatch.context() as patch:
-        patch.setattr(capturing, "evolve", die)
+        patch.setattr(follow, "evolve", die)
         with pytest.raises(Died):
             world.run()
     (result,) = world.run()

@@ -12,7 +12,7 @@ import pytest
 from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, NotUnderstood, Unavailable
 from cdc_platform.sources.mysql.connection import MySQLConnection, server_error
 from cdc_platform.sources.mysql.source import MySQLSource
-from cdc_platform_tests.mysql.conftest import Database, events
+from cdc_platform_tests.mysql.conftest import Database
 from cdc_platform_tests.mysql.test_failures import global_setting
 
 
@@ -155,7 +155,6 @@ GOOD = {"host": "h", "port": "3307", "database": "d", "user": "u", "password": "
 
 def test_connections_from_configuration() -> None:
     assert MySQLConnection.from_mapping(GOOD) == MySQLConnection("h", 3307, "d", "u", "p")
-    assert MySQLConnection.from_mapping(GOOD | {"ssl": True}).ssl == "required"
     assert MySQLConnection.from_mapping({k: v for k, v in GOOD.items() if k != "port"}).port == 3306
 
 
@@ -171,26 +170,6 @@ def test_bad_configuration(change: dict[str, object], words: str) -> None:
     values = {key: value for key, value in (GOOD | change).items() if value is not None}
     with pytest.raises(ConfigError, match=words):
         MySQLConnection.from_mapping(values)
-
-
-def test_a_bad_authority_file() -> None:
-    target = MySQLConnection("127.0.0.1", 1, "d", "u", "p", ssl="/no/such/file.pem")
-    with pytest.raises(ConfigError, match=r"file\.pem"):
-        MySQLSource(target).head()
-
-
-def test_encrypted_connections(prepared: Database) -> None:
-    ((available,),) = prepared.query("select @@have_ssl = 'YES'") if prepared.mariadb else ((1,),)
-    source = MySQLSource(replace(prepared.target, ssl="required"))
-    if available:
-        assert source.head() == prepared.source().head()
-        start = source.head()
-        prepared.run("insert into t values (1, 'x')")
-        followed = prepared.followed("t", start=start)
-        assert len(events(list(source.changes(followed, start, source.head())), prepared.table("t"))) == 1
-    else:
-        with pytest.raises(CdcError, match="SSL"):
-            source.head()
 
 
 @pytest.mark.parametrize(

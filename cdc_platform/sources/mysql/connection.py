@@ -5,7 +5,7 @@ PyMySQL does the handshake and the control plane. Nothing here knows a table. La
 
 from __future__ import annotations
 
-import ssl
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -15,16 +15,19 @@ from typing import Any, cast
 import pymysql
 from pymysql.connections import Connection
 
-from cdc_platform.errors import CdcError, ConfigError, Gap, NeedsPerson, Unavailable
+from cdc_platform.errors import CdcError, ConfigError, Gap, Lost, NeedsPerson, Unavailable
+from cdc_platform.sources.mysql.tls import Tls, refusal
 
 _CONNECT_SECONDS = 10
 _SILENCE_SECONDS = 600  # the longest that a server may think before it sends a byte: a count of a large table
-_KEYS = {"host", "port", "database", "user", "password", "ssl"}
+_NEEDED = ("host", "database", "user", "password")
+_OPTIONAL = ("port", "ssl_mode", "ssl_ca", "ssl_cert", "ssl_key")
 
 _SIGN_IN = {1045, 1698, 1251, 2059}
 _NO_DATABASE = {1049}
 _NO_PRIVILEGE = {1044, 1142, 1143, 1227, 1370}
 _HOST_REFUSED = {1129, 1130}
+_NO_TLS, _TLS_WANTED = 2026, 3159
 _NO_TABLE = {1051, 1146}
 _BINLOG_READ = 1236
 _TABLE_CHANGED = 1412
@@ -36,40 +39,42 @@ class TableChanged(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class MySQLConnection:
-    """Where the server is and who we are there.
-
-    `ssl` is None (plain text), `required` (encrypted, the server's certificate is not checked), `verify` (checked
-    against the system's authorities) or the path of a file of authorities to check against.
-    """
+    """Where the server is, who we are there, and how the way to it is encrypted."""
 
     host: str
     port: int
     database: str
     user: str
     password: str = field(repr=False)
-    ssl: str | None = None
+    tls: Tls = field(default_factory=Tls)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> MySQLConnection:
         """From a pipeline's `source.connection`. Unknown, missing or ill-typed keys are ConfigErrors."""
-        unknown = sorted(set(values) - _KEYS)
-        missing = sorted(_KEYS - {"ssl", "port"} - set(values))
-        if unknown:
-            raise ConfigError(f"connection: unknown key '{unknown[0]}'; known are {', '.join(sorted(_KEYS))}")
-        if missing:
-            raise ConfigError(f"connection: '{missing[0]}' is missing; give {', '.join(sorted(_KEYS - {'ssl'}))}")
+        known = (*_NEEDED, *_OPTIONAL)
+        for key in values:
+            if key not in known:
+                near = difflib.get_close_matches(str(key), known, 1)
+                hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"
+                raise ConfigError(f"connection: unknown key '{key}'; {hint}")
+        given = {"password": "", **values} if values.get("ssl_cert") else values
+        for key in _NEEDED:
+            if given.get(key) is None:
+                raise ConfigError(f"connection: '{key}' is missing; give {', '.join(_NEEDED)}")
         try:
             port = int(values.get("port", 3306))
         except (TypeError, ValueError) as error:
             raise ConfigError("connection: 'port' must be a number") from error
-        mode = values.get("ssl")
+        for key in _OPTIONAL[1:]:
+            if not isinstance(values.get(key, ""), str):
+                raise ConfigError(f"connection: '{key}' is not text")
         return cls(
             host=str(values["host"]),
             port=port,
             database=str(values["database"]),
             user=str(values["user"]),
-            password=str(values["password"]),
-            ssl=None if mode in (None, "", False) else "required" if mode is True else str(mode),
+            password=str(given["password"]),
+            tls=Tls(*(values.get(key) or None for key in _OPTIONAL[1:])),
         )
 
     def __str__(self) -> str:
@@ -78,7 +83,7 @@ class MySQLConnection:
 
 def connect(target: MySQLConnection) -> Connection[Any]:
     """A connection in autocommit mode, with names and texts in utf8mb4."""
-    with translated(target):
+    with translated(target), _handshake(target):
         connection = pymysql.connect(
             host=target.host,
             port=target.port,
@@ -90,8 +95,8 @@ def connect(target: MySQLConnection) -> Connection[Any]:
             read_timeout=_CONNECT_SECONDS,
             write_timeout=_SILENCE_SECONDS,
             autocommit=True,
-            ssl=_context(target.ssl),
-            ssl_disabled=target.ssl is None,
+            ssl=target.tls.context(),
+            ssl_disabled=target.tls.resolved == "disabled",
         )
         # The driver's connect_timeout ends before the greeting: what answers the door need not be a MySQL. Statements
         # may take longer.
@@ -99,17 +104,16 @@ def connect(target: MySQLConnection) -> Connection[Any]:
         return connection
 
 
-def _context(mode: str | None) -> ssl.SSLContext | None:
-    if mode is None:
-        return None
+@contextmanager
+def _handshake(target: MySQLConnection) -> Iterator[None]:
+    """What TLS refuses while a connection is made is a matter of certificates, on either side."""
     try:
-        context = ssl.create_default_context(cafile=None if mode in ("required", "verify") else mode)
-    except OSError as error:
-        raise ConfigError(f"connection: the file of 'ssl', {mode}, cannot be read: {error.strerror}") from error
-    if mode == "required":
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+        yield
+    except (pymysql.err.MySQLError, OSError) as error:
+        if refused := refusal(error, target.tls):
+            at = f"MySQL at {target.host}:{target.port}"
+            raise ConfigError(f"{at}: no encrypted connection: {refused}; see ssl_mode of the connection") from error
+        raise
 
 
 def raw_socket(connection: Connection[Any]) -> socket:
@@ -186,7 +190,15 @@ def server_error(code: int, text: str, target: MySQLConnection | None = None) ->
     at = f"MySQL at {target.host}:{target.port}" if target else "MySQL"
     line = " ".join(text.split())
     if code in _SIGN_IN:
-        return ConfigError(f"{at} refuses the user or password: {line}; correct user and password of the connection")
+        # Servers say the same of a password that is wrong and of an account that must be encrypted.
+        plain = ", or ssl_mode," if target and target.tls.resolved == "disabled" else ""
+        return ConfigError(
+            f"{at} refuses the user or password: {line}; correct user and password{plain} of the connection"
+        )
+    if code == _NO_TLS:
+        return ConfigError(f"{at}: no encrypted connection: {line}; see ssl_mode of the connection")
+    if code == _TLS_WANTED:
+        return ConfigError(f"{at} takes encrypted connections only; set ssl_mode of the connection to verify_identity")
     if code in _NO_DATABASE:
         return ConfigError(f"{at}: {line}; correct 'database' of the connection")
     if code in _NO_PRIVILEGE:
@@ -198,7 +210,7 @@ def server_error(code: int, text: str, target: MySQLConnection | None = None) ->
     if code == _BINLOG_READ and "server_id" in line:
         return Unavailable(f"{at}: another reader took this one's server id: {line}")
     if code == _BINLOG_READ:
-        return Gap(f"{at} cannot read its binlog from the wanted position: {line}; begin the source's pipelines anew")
+        return Gap(f"{at} cannot read its binlog from the wanted position: {line}; run: cdc resync", Lost.LOG_FOREIGN)
     if code == _TABLE_CHANGED:
         return TableChanged(f"{at}: {line}; run again")
     return Unavailable(f"{at}: {line} (error {code})")

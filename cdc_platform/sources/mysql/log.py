@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cdc_platform.errors import Gap
+from cdc_platform.errors import Gap, Lost
 from cdc_platform.failpoints import failpoint
 from cdc_platform.model.position import binlog_at, binlog_parts
 from cdc_platform.sources.cells import Ints
@@ -170,5 +170,6 @@ def _check_start(stretch: Stretch, start: int) -> None:
         return  # the start was a file's end
     raise Gap(
         "no event begins at the position to go on from: the binlog was reset or belongs to another server;"
-        " begin the source's pipelines anew"
+        " run: cdc resync",
+        Lost.LOG_FOREIGN,
     )

@@ -6,9 +6,12 @@ Layer: sources.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
-from cdc_platform.errors import Gap, NeedsPerson
+from cdc_platform.errors import Gap, Lost, NeedsPerson
+from cdc_platform.model.keeping import Extent
 from cdc_platform.model.position import binlog_at, binlog_parts
+from cdc_platform.model.schema import TableName
 from cdc_platform.sources.mysql.binlog import file_sequence
 from cdc_platform.sources.mysql.connection import Session
 
@@ -65,13 +68,48 @@ def check_kept(session: Session, at: int) -> None:
     sizes = {number: size for (_, number), size in files.items()}
     if not sizes:
         raise NeedsPerson(NO_BINLOG)
-    action = "begin the source's pipelines anew"
+    action = "run: cdc resync"
     if sequence < min(sizes):
-        raise Gap(f"MySQL no longer has binlog file {sequence}: its oldest is {min(sizes)}; {action}, and raise"
-                  " binlog_expire_logs_seconds (expire_logs_days)")  # fmt: skip
+        raise Gap(
+            f"MySQL no longer has binlog file {sequence}: its oldest is {min(sizes)}; {action}, and raise"
+            " binlog_expire_logs_seconds (expire_logs_days)",
+            Lost.LOG_PURGED,
+        )
     if sequence not in sizes or offset > sizes[sequence]:
-        raise Gap(f"MySQL's binlog ends before file {sequence}, offset {offset}: it was reset or the server replaced;"
-                  f" {action}")  # fmt: skip
+        raise Gap(
+            f"MySQL's binlog ends before file {sequence}, offset {offset}: it was reset or the server replaced;"
+            f" {action}",
+            Lost.LOG_ENDS_BEFORE,
+        )
+
+
+def oldest_file(session: Session) -> int:
+    """The number of the oldest binlog file; NeedsPerson when there is none."""
+    files = [file_sequence(str(row["log_name"]))[1] for row in session.named("show binary logs")]
+    if not files:
+        raise NeedsPerson(NO_BINLOG)
+    return min(files)
+
+
+def expiry(session: Session) -> timedelta | None:
+    """How long a file is kept once it is full; None where it is for ever."""
+    names = ("binlog_expire_logs_seconds", "expire_logs_days", "binlog_expire_logs_auto_purge")
+    values = session.variables(*names)
+    if values.get("binlog_expire_logs_auto_purge", "ON").upper() in ("OFF", "0"):
+        return None
+    seconds = float(values.get("binlog_expire_logs_seconds") or 0)
+    kept = seconds or 86_400 * float(values.get("expire_logs_days") or 0)
+    return timedelta(seconds=kept) if kept else None
+
+
+def extent(session: Session, table: TableName) -> Extent:
+    """Rows and bytes as the storage engine estimates them."""
+    found = session.rows(
+        "select coalesce(table_rows, 0), coalesce(data_length, 0) from information_schema.tables"
+        " where table_schema = %s and table_name = %s",
+        (table.schema, table.name),
+    )
+    return Extent(int(found[0][0]), int(found[0][1])) if found else Extent(0, 0)
 
 
 def read_identity(session: Session, server: Server, base: str) -> str:

@@ -21,6 +21,7 @@ import polars as pl
 
 from cdc_platform.errors import ConfigError, InvalidRow, NeedsPerson, Unavailable
 from cdc_platform.model.change import INSERT, OPERATION, TIMESTAMP_UTC, ChangeBatch
+from cdc_platform.model.key_range import WHOLE, Bound, KeyRange, cut
 from cdc_platform.model.position import Position, binlog_at, format_binlog
 from cdc_platform.model.schema import TableName, TableSchema
 from cdc_platform.sources.cells import BadCell, Cells, column
@@ -31,6 +32,7 @@ from cdc_platform.sources.mysql.characters import UTF8, Codepage
 from cdc_platform.sources.mysql.connection import MySQLConnection, Session, TableChanged, quote, session
 from cdc_platform.sources.mysql.moments import ZERO_DATE
 from cdc_platform.sources.mysql.packets import COM_QUERY, PacketReader, Packets
+from cdc_platform.sources.mysql.ranges import bound_of, ranged, step, where
 from cdc_platform.sources.mysql.server import NO_BINLOG, Server, read_head
 from cdc_platform.sources.mysql.textrows import expression, walk_text_rows
 from cdc_platform.sources.mysql.types import LABELLED, STRINGS, MySQLType
@@ -77,14 +79,17 @@ class MySQLSnapshot:
         ((count,),) = self.session.rows(f"select count(*) from {quoted(table)}")
         return int(count)
 
-    def read(self, table: TableName, columns: Sequence[str] | None = None) -> Iterator[ChangeBatch]:
-        """All rows of the table, chunk by chunk; see `sources.source.Snapshot`."""
+    def read(
+        self, table: TableName, columns: Sequence[str] | None = None, within: KeyRange | None = None
+    ) -> Iterator[ChangeBatch]:
+        """All rows of the table or of a range of it, chunk by chunk; see `sources.source.Snapshot`."""
         self._finish()
-        narrowed = _narrowed(self.catalogue.tables([table])[table], columns)
+        whole = self.catalogue.tables([table])[table]
+        narrowed = _narrowed(whole, columns)
         select = ", ".join(
             expression(quote(name), kind) for name, kind in zip(narrowed.schema.names, narrowed.types, strict=True)
         )
-        sql = f"select {select} from {quoted(table)}"
+        sql = f"select {select} from {quoted(table)}{where(whole, within)}"
         codepages = [self._codepage(kind) for kind in narrowed.types]  # asked for before the session is busy
         reader = PacketReader(self.session.connection, COM_QUERY, sql.encode(), CHUNK_BYTES)
         self._reader = reader
@@ -98,6 +103,21 @@ class MySQLSnapshot:
                 done += len(packets)
             if reader.ended:
                 return
+
+    def split(self, table: TableName, rows: int, within: KeyRange | None = None) -> list[KeyRange]:
+        """The table in key ranges of about so many rows; see `sources.source.Snapshot`."""
+        self._finish()
+        whole = self.catalogue.tables([table])[table]
+        name = ranged(whole)
+        if name is None:
+            return [within or WHOLE]
+        high = within.high[0] if within and within.high else None
+
+        def key(low: Bound | None, beyond: bool) -> Bound | None:
+            found = self.session.rows(step(whole, name, low, high, beyond=beyond, rows=rows))
+            return bound_of(found[0][0], whole, name) if found else None
+
+        return cut(name, within or WHOLE, key)
 
     def _batch(self, table: Table, codepages: Sequence[Codepage | None], packets: Packets, done: int) -> ChangeBatch:
         series = []

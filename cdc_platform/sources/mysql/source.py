@@ -19,11 +19,13 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
 from types import MappingProxyType
 
-from cdc_platform.errors import Unavailable
+from cdc_platform.errors import CdcError, Unavailable
 from cdc_platform.model.change import Captured, Followed
+from cdc_platform.model.keeping import Extent, Keeping
 from cdc_platform.model.position import Position, binlog_at, binlog_parts, format_position
 from cdc_platform.model.schema import Fingerprint, TableName, TableSchema
 from cdc_platform.sources.ahead import ahead
@@ -35,7 +37,17 @@ from cdc_platform.sources.mysql.follow import Follower, ServerTraits, alter_one_
 from cdc_platform.sources.mysql.foreign_keys import ForeignKeys
 from cdc_platform.sources.mysql.log import FILE_START, Stretch, begins_inside, prepare_dump, read_log
 from cdc_platform.sources.mysql.preflight import FULL
-from cdc_platform.sources.mysql.server import Head, Server, check_kept, describe, read_head, read_identity
+from cdc_platform.sources.mysql.server import (
+    Head,
+    Server,
+    check_kept,
+    describe,
+    expiry,
+    extent,
+    oldest_file,
+    read_head,
+    read_identity,
+)
 from cdc_platform.sources.mysql.snapshot import MySQLSnapshot, take_snapshot
 
 STRETCH_BYTES = 24 << 20
@@ -105,6 +117,51 @@ class MySQLSource:
     def check_resumable(self, start: Position) -> None:
         """Raise Gap when the binlog from `start` on is gone."""
         check_kept(self._opened(), start.at)
+
+    def available(self) -> Position:
+        """Where the oldest binlog file begins."""
+        return Position(binlog_at(oldest_file(self._opened()), FILE_START))
+
+    def reopen(self, tables: Sequence[TableName]) -> None:
+        """As `prepare`: the server keeps its binlog whoever reads it."""
+        self._base = None  # it may be another server by now
+        self.prepare(tables)
+
+    def keeping(self, position: Position) -> Keeping:
+        """The server keeps nothing for a reader; what counts is when its place is purged."""
+        opened, head = self._opened(), self._head()
+        sequence, newest = binlog_parts(position.at)[0], binlog_parts(head.at)[0]
+        if sequence >= newest:
+            return Keeping()
+        kept, purge_in = expiry(opened), None
+        if kept is not None and (full := self._begun(head.base, sequence + 1)) is not None:
+            purge_in = full + kept - datetime.now(UTC)
+        return Keeping(purge_in=purge_in, oldest=sequence <= oldest_file(opened))
+
+    def _begun(self, base: str, sequence: int) -> datetime | None:
+        """When a binlog file was begun, hence the one before it was full; None where it cannot be read."""
+        with suppress(CdcError), session(self._target) as opened:
+            prepare_dump(opened, self._described().mariadb)
+            number = self._server_id or _random_server_id()
+            with closing(read_log(opened, number, base, binlog_at(sequence, FILE_START), 1)) as stretches:
+                for stretch in stretches:
+                    if len(stretch.events):
+                        return datetime.fromtimestamp(int(stretch.events.seconds[0]), UTC)
+        return None
+
+    def extent(self, table: TableName) -> Extent:
+        return extent(self._opened(), table)
+
+    def withdraw(self, tables: Sequence[TableName]) -> list[TableName]:
+        """None: the binlog has all tables, whoever reads it."""
+        return []
+
+    def readers(self, names: Sequence[str]) -> Mapping[str, int]:
+        """None: nothing is made at the server."""
+        return {}
+
+    def remove(self, name: str) -> None:
+        """Nothing is there to remove."""
 
     def identity(self) -> str:
         """See `server.read_identity`."""

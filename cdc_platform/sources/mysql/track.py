@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cdc_platform.errors import NotUnderstood
+from cdc_platform.errors import Gap, Lost
 from cdc_platform.model.change import ChangeBatch, Entry, Place, Reshaped, Truncated, Unlogged
 from cdc_platform.model.evolution import carried
 from cdc_platform.model.position import Position, format_binlog
@@ -118,9 +118,10 @@ class Track:
     def _marked(self, reading: Reading, mark: Mark) -> list[Entry]:
         place = reading.place(mark.index, self.bounds.base)
         if mark.kind == "gone":
-            raise NotUnderstood(
+            raise Gap(
                 f"{self.table}: {mark.what} at {place.lsn} takes the table away, or puts another in its place;"
-                " begin its pipeline anew"
+                " run: cdc resync",
+                Lost.TABLE_REPLACED,
             )
         if mark.kind == "truncated":
             return [Truncated(self.table, place)]

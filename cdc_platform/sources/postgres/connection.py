@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import adbc_driver_manager
@@ -19,7 +20,7 @@ import psycopg2.extensions
 import psycopg2.extras
 import pyarrow as pa
 
-from cdc_platform.errors import CdcError, ConfigError, Gap, NeedsPerson, Unavailable
+from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, Unavailable
 from cdc_platform.sources.ahead import ahead
 
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
@@ -49,7 +50,10 @@ _LOCK_TIMEOUT = "10s"
 
 @dataclass(frozen=True, slots=True)
 class PostgresConnection:
-    """Address and login of one database."""
+    """Address, login and encryption of one database, in libpq's words.
+
+    Without an `sslmode`, naming authorities means checking against them (libpq's own default would not).
+    """
 
     host: str
     port: int
@@ -72,22 +76,28 @@ class PostgresConnection:
                 hint = f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(known)}"
                 raise ConfigError(f"connection: unknown key '{key}'{hint}")
         values = {"port": 5432, **mapping}
+        if values.get("sslcert"):
+            values.setdefault("password", "")
         for key in ("host", "database", "user", "password"):
             if not isinstance(values.get(key), str):
                 raise ConfigError(f"connection: '{key}' is {'missing' if key not in values else 'not text'}")
         for key in ("port", "connect_timeout"):
             if key in values:
                 values[key] = _positive(key, values[key])
-        if values.get("sslmode", "prefer") not in _SSL_MODES:
-            raise ConfigError(f"connection: sslmode is one of {', '.join(_SSL_MODES)}")
-        return cls(**values)
+        return cls(**values | {"sslmode": _ssl_mode(values)})
 
     @property
     def label(self) -> str:
         return f"postgres at {self.host}:{self.port}"
 
     def dsn(self) -> str:
-        """libpq's key=value form, with the session settings. Holds the password: never for a message."""
+        """libpq's key=value form, with the session settings. Holds the password: never for a message.
+
+        Raises ConfigError for files of certificates that are not there: libpq would go on without them.
+        """
+        for key, file in (("sslrootcert", self.sslrootcert), ("sslcert", self.sslcert), ("sslkey", self.sslkey)):
+            if file and file != "system" and not Path(file).is_file():
+                raise ConfigError(f"connection: {key}: there is no file {file}")
         options = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
         return psycopg2.extensions.make_dsn(
             host=self.host,
@@ -161,8 +171,10 @@ class PostgresConnection:
             return NeedsPerson(f"{start}{text}; raise max_replication_slots and restart the server")
         if sqlstate == "42501":
             return NeedsPerson(f"{start}user '{self.user}' lacks a privilege ({text})")
-        if sqlstate in ("55000", "42704"):  # the slot is invalidated; the slot or the publication is (or was) not there
-            return Gap(f"{start}{text}; begin their pipelines anew")
+        if sqlstate in ("55000", "42704"):
+            # The slot was invalidated or dropped at this moment, or the publication: what that means, and for which
+            # tables, is found out where the next run begins.
+            return Unavailable(f"{start}{text}; run again")
         if sqlstate == "55P03":
             return Unavailable(f"{start}a table is locked by another session; run again when that has ended")
         if sqlstate[:2] in ("08", "40", "53", "57"):
@@ -175,6 +187,11 @@ class PostgresConnection:
         """No session, hence no SQLSTATE: libpq's words are all there is. The server's own may be in any language."""
         if "password authentication failed" in text or "no password supplied" in text:
             return ConfigError(f"{self.label}: password rejected for user '{self.user}'")
+        if "no pg_hba.conf entry" in text and "no encryption" in text:
+            return ConfigError(
+                f"{self.label}: pg_hba.conf lets user '{self.user}' not in from here without encryption; "
+                f"set sslmode of the connection to verify-full"
+            )
         if "no pg_hba.conf entry" in text:
             return ConfigError(f"{self.label}: pg_hba.conf lets user '{self.user}' not in from here")
         if "database" in text and "does not exist" in text:
@@ -183,8 +200,10 @@ class PostgresConnection:
             return ConfigError(f"{self.label}: there is no user '{self.user}'")
         if "must be superuser or replication role" in text or "permission denied to start WAL sender" in text:
             return NeedsPerson(f"{self.label}: user '{self.user}' may not replicate; run: alter role ... replication")
-        if "certificate" in text or "SSL" in text:
-            return ConfigError(f"{self.label}: no encrypted connection ({text})")
+        if any(sign in text for sign in _BROKEN):
+            return Unavailable(f"{start}the connection was lost")
+        if any(sign in text for sign in ("certificate", "private key", "SSL")):
+            return ConfigError(f"{self.label}: no encrypted connection: {text}; see sslmode and sslrootcert")
         if "max_wal_senders" in text:
             return NeedsPerson(f"{self.label}: no WAL sender is free; raise max_wal_senders and restart the server")
         for sign, words in _TROUBLE.items():
@@ -192,6 +211,9 @@ class PostgresConnection:
                 return Unavailable(f"{start}{words}")
         return Unavailable(f"{start}{text}")
 
+
+# An encrypted line that broke: no matter of certificates.
+_BROKEN = ("SSL SYSCALL error", "SSL connection has been closed", "unexpected eof", "bad record mac")
 
 _TROUBLE = {
     "Connection refused": "connection refused; is the server running?",
@@ -233,6 +255,22 @@ def _first_line(text: str) -> str:
     if not found:
         _, found, rest = text.partition("FATAL:  ")
     return (rest if found else text).strip().partition("\n")[0].strip()
+
+
+def _ssl_mode(values: Mapping[str, Any]) -> str:
+    """The mode as given, else the strictest that the files allow; one that would leave the files aside is refused."""
+    for key in ("sslmode", "sslrootcert", "sslcert", "sslkey"):
+        if not isinstance(values.get(key) or "", str):
+            raise ConfigError(f"connection: '{key}' is not text")
+    files = [key for key in ("sslrootcert", "sslcert", "sslkey") if values.get(key)]
+    mode = values.get("sslmode") or ("verify-full" if "sslrootcert" in files else "require" if files else "prefer")
+    if mode not in _SSL_MODES:
+        raise ConfigError(f"connection: sslmode is one of {', '.join(_SSL_MODES)}")
+    if files and mode in ("disable", "allow", "prefer"):
+        raise ConfigError(f"connection: sslmode {mode} may leave {files[0]} aside; use verify-full")
+    if ("sslcert" in files) != ("sslkey" in files):
+        raise ConfigError("connection: give both sslcert and sslkey, or neither")
+    return str(mode)
 
 
 def _positive(key: str, value: Any) -> int:

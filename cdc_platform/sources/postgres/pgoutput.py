@@ -31,7 +31,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from cdc_platform.errors import Gap, NeedsPerson, NotUnderstood
+from cdc_platform.errors import Gap, Lost, NeedsPerson, NotUnderstood
 from cdc_platform.model.position import Position, format_lsn
 from cdc_platform.model.schema import TableName
 from cdc_platform.sources.cells import Bytes, Ints, Mask
@@ -341,9 +341,9 @@ class _Decoder:
                 message = int(own[0])
                 reason = (
                     f"{relation.table}: the log at {self._lsn(message)} has changes of another table of this name, "
-                    f"which was dropped or renamed since: begin its pipeline anew"
+                    f"which was dropped or renamed since: run: cdc resync"
                 )
-                self._stop(relation.table, message, Gap(reason))
+                self._stop(relation.table, message, Gap(reason, Lost.TABLE_REPLACED))
 
     def _lsn(self, message: int) -> str:
         return format_lsn(int(self._messages.lsns[message]))

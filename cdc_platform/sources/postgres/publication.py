@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from psycopg2.errors import InsufficientPrivilege
 
-from cdc_platform.errors import CdcError, Gap, NeedsPerson, NotUnderstood
+from cdc_platform.errors import CdcError, Gap, Lost, NeedsPerson, NotUnderstood
 from cdc_platform.model.schema import TableName, TableSchema
 from cdc_platform.sources.postgres.catalogue import CatalogueTable, Session, published_tables, read_tables
 from cdc_platform.sources.postgres.connection import identifier
@@ -79,9 +79,10 @@ def identify(session: Session, tables: Mapping[TableName, CatalogueTable]) -> di
 def unpublished(session: Session, name: str, tables: Mapping[TableName, CatalogueTable]) -> dict[TableName, CdcError]:
     """The tables whose changes are not all in the log as it is decoded now, and why."""
     publication = _read(session, name)
-    then = "changes since then are not to be had: begin its pipeline anew"
+    then = "changes since then are not to be had: run: cdc resync"
     if publication is None:
-        return {table: Gap(f"{table}: publication '{name}' does not exist any more; {then}") for table in tables}
+        gone = f"publication '{name}' does not exist any more; {then}"
+        return {table: Gap(f"{table}: {gone}", Lost.UNPUBLISHED) for table in tables}
     published = published_tables(session, name)
     failures: dict[TableName, CdcError] = dict(
         _silent(session, name, tables, published) if publication.via_root else {}
@@ -90,7 +91,7 @@ def unpublished(session: Session, name: str, tables: Mapping[TableName, Catalogu
         if table in failures:
             continue
         if table not in published:
-            failures[table] = Gap(f"{table} has been taken out of publication '{name}'; {then}")
+            failures[table] = Gap(f"{table} has been taken out of publication '{name}'; {then}", Lost.UNPUBLISHED)
             continue
         try:
             _check(session, name, publication, {table: shape})

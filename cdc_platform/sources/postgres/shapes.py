@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from cdc_platform.errors import Gap, NotUnderstood
+from cdc_platform.errors import Gap, Lost, NotUnderstood
 from cdc_platform.model.schema import Column, TableName, TableSchema
 from cdc_platform.sources.postgres.attributes import Attributes, read_attributes
 from cdc_platform.sources.postgres.catalogue import Session, read_types, type_names
@@ -45,7 +45,11 @@ class Shape:
             return None
         now = self._now or read_attributes(self.session, relation.oid, self.publication)
         if now is None:
-            raise Gap(f"{self.table} has been dropped; its last changes are not to be had: remove its pipeline")
+            raise Gap(
+                f"{self.table} has been dropped; its last changes are not to be had: remove its pipeline, or make the "
+                "table again and run: cdc resync",
+                Lost.TABLE_REPLACED,
+            )
         columns, certain = _columns(self.session, self.schema, self.texts, relation, now)
         schema = TableSchema(self.table, columns, _key(relation, columns, self.schema, now))
         reason = None if certain else "columns were dropped and added, and which is which the log does not tell"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import psycopg2.extensions
 
-from cdc_platform.errors import ConfigError, Gap, NeedsPerson, Unavailable
+from cdc_platform.errors import ConfigError, Gap, Lost, NeedsPerson, Unavailable
 from cdc_platform.failpoints import failpoint
 from cdc_platform.model.position import Position, format_lsn, parse_lsn
 from cdc_platform.sources.postgres.catalogue import Session
@@ -75,19 +75,21 @@ def read_slot(session: Session, name: str) -> Slot | None:
 def resumable_slot(session: Session, name: str, start: Position) -> Slot:
     """The slot, able to deliver everything from `start` on; a Gap says why it is not."""
     slot = read_slot(session, name)
-    then = "changes since then are lost to the platform: begin their pipelines anew"
+    then = "changes since then are lost to the platform: run: cdc resync"
     if slot is None:
-        raise Gap(f"replication slot '{name}' does not exist any more; {then}")
+        raise Gap(f"replication slot '{name}' does not exist any more; {then}", Lost.SLOT_MISSING)
     check_usable(session, name, slot)
     if slot.wal_status == "lost" or slot.confirmed is None:
         raise Gap(
             f"replication slot '{name}' was invalidated by the server (max_slot_wal_keep_size or another limit); "
-            f"{then}, after: select pg_drop_replication_slot('{name}')"
+            f"{then}",
+            Lost.SLOT_INVALIDATED,
         )
     if slot.confirmed > start.at:
         raise Gap(
             f"replication slot '{name}' has moved on to {format_lsn(slot.confirmed)}, past {format_lsn(start.at)}: "
-            f"it was made anew, or another reader uses it; {then}"
+            f"it was made anew, or another reader uses it; {then}",
+            Lost.SLOT_MOVED,
         )
     return slot
 
@@ -121,6 +123,11 @@ def exported_snapshot(
         if slot is None or slot.restart is None:
             raise Unavailable(f"{connection.label}: the snapshot's temporary slot ended at once; run again")
         yield Export(row[2], parse_lsn(row[1]), slot.restart)
+
+
+def drop(session: Session, name: str) -> None:
+    with session.cursor() as cursor:
+        cursor.execute("select pg_drop_replication_slot(%s)", [name])
 
 
 def advance(session: Session, name: str, lsn: int) -> None:

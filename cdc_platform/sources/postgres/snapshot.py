@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from cdc_platform.errors import ConfigError, InvalidRow, Unavailable
 from cdc_platform.model.change import ChangeBatch
+from cdc_platform.model.key_range import WHOLE, Bound, KeyRange, bounds_of, cut
 from cdc_platform.model.position import Position, format_lsn
 from cdc_platform.model.schema import TableName, TableSchema
 from cdc_platform.sources.cells import BadCell
@@ -30,6 +31,7 @@ from cdc_platform.sources.postgres.batches import snapshot_batch
 from cdc_platform.sources.postgres.catalogue import CatalogueTable
 from cdc_platform.sources.postgres.connection import PostgresConnection, identifier, read_ahead
 from cdc_platform.sources.postgres.locks import Locked, own_rows
+from cdc_platform.sources.postgres.ranges import ranged, step, where
 from cdc_platform.sources.postgres.readers import Readers
 from cdc_platform.sources.postgres.slot import Export
 from cdc_platform.sources.postgres.types import from_arrow, way_out
@@ -69,15 +71,33 @@ class PostgresSnapshot:
         assert row is not None
         return int(row[0])
 
-    def read(self, table: TableName, columns: Sequence[str] | None = None) -> Iterator[ChangeBatch]:
+    def read(
+        self, table: TableName, columns: Sequence[str] | None = None, within: KeyRange | None = None
+    ) -> Iterator[ChangeBatch]:
         with self._reading(table) as (cursor, shape):
             schema = shape.schema if columns is None else _narrowed(shape.schema, columns)
             selected = ", ".join(f"{shape.types[name].select(name)} as {identifier(name)}" for name in schema.names)
             first = 0
-            for batch in self._record_batches(cursor, f"select {selected} from {own_rows(shape)}", table):
+            statement = f"select {selected} from {own_rows(shape)}{where(shape, within)}"
+            for batch in self._record_batches(cursor, statement, table):
                 rows = self._rows(batch, schema)
                 yield snapshot_batch(rows, schema, self.position, first, self.export.restart, self.taken_at)
                 first += rows.height
+
+    def split(self, table: TableName, rows: int, within: KeyRange | None = None) -> list[KeyRange]:
+        column = ranged(self._shape(table))
+        if column is None:
+            return [within or WHOLE]
+        high = within.high[0] if within and within.high else None
+        with self._reading(table) as (cursor, shape):
+
+            def key(low: Bound | None, beyond: bool) -> Bound | None:
+                with self.connection.errors(f"splitting {table}"):
+                    cursor.execute(step(shape, column, low, high, beyond=beyond, rows=rows))
+                    found = cursor.fetch_arrow_table()[0].combine_chunks()
+                return bounds_of(from_arrow(found, column.type))[0] if len(found) else None
+
+            return cut(column.name, within or WHOLE, key)
 
     def _shape(self, table: TableName) -> CatalogueTable:
         if table in self.tables.failures:

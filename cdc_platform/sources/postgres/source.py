@@ -4,7 +4,7 @@
     catalogue   tables and types       publication   which tables are logged   locks     tables that are not altered
     types       the type table         slot          where the log stands      stream    changes after the snapshot
     attributes  columns by number      fingerprints  is it still the table     pgoutput  the decoder
-    numbering   which column is which                                          shapes    schemas of what is decoded
+    numbering   which column is which  upkeep        what it costs, its end    shapes    schemas of what is decoded
 
 Positions: `at` is the LSN of a transaction's commit record, see `pgoutput`; the `lsn` column is explained in `batches`.
 
@@ -20,12 +20,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
-from cdc_platform.errors import CdcError, ConfigError
+from cdc_platform.errors import CdcError, ConfigError, Gap, Lost
 from cdc_platform.failpoints import failpoint
 from cdc_platform.model.change import Captured, Followed
-from cdc_platform.model.position import Position, format_position
+from cdc_platform.model.keeping import Extent, Keeping
+from cdc_platform.model.position import Position, format_lsn, format_position
 from cdc_platform.model.schema import Fingerprint, TableName, TableSchema
-from cdc_platform.sources.postgres import preflight, publication
+from cdc_platform.sources.postgres import preflight, publication, upkeep
 from cdc_platform.sources.postgres import slot as slots
 from cdc_platform.sources.postgres.attributes import read_attributes
 from cdc_platform.sources.postgres.catalogue import (
@@ -109,6 +110,52 @@ class PostgresSource:
     def check_resumable(self, start: Position) -> None:
         with self._connection.errors("looking at the slot"):
             slots.resumable_slot(self._session(), self._slot, start)
+
+        if slots.flushed(self._session()) < start.at:
+            raise Gap(
+                f"the server's log ends before {format_lsn(start.at)}, up to where it was read: the server is an older "
+                "copy of itself; run: cdc resync",
+                Lost.LOG_ENDS_BEFORE,
+            )
+
+    def available(self) -> Position:
+        session = self._session()
+        with self._connection.errors("looking at the slot"):
+            slot = slots.read_slot(session, self._slot)
+            usable = slot is not None and slot.wal_status != "lost"
+            kept = slot.confirmed if slot is not None and usable else None
+            return Position(slots.flushed(session) if kept is None else kept)
+
+    def reopen(self, tables: Sequence[TableName]) -> None:
+        session = self._session()
+        with self._connection.errors("looking at the slot"):
+            slot = slots.read_slot(session, self._slot)
+            if slot is not None:
+                slots.check_usable(session, self._slot, slot)
+                if slot.wal_status == "lost":
+                    slots.drop(session, self._slot)
+        self.prepare(tables)
+
+    def keeping(self, position: Position) -> Keeping:
+        with self._connection.errors("looking at the slot"):
+            return upkeep.keeping(self._session(), self._slot)
+
+    def extent(self, table: TableName) -> Extent:
+        found = self._tables([table])[table]
+        with self._connection.errors("reading the catalogue"):
+            return upkeep.extent(self._session(), found)
+
+    def readers(self, names: Sequence[str]) -> Mapping[str, int]:
+        with self._connection.errors("looking at slots"):
+            return upkeep.readers(self._session(), names)
+
+    def remove(self, name: str) -> None:
+        with self._connection.errors(f"dropping slot '{name}'"):
+            upkeep.remove(self._session(), name)
+
+    def withdraw(self, tables: Sequence[TableName]) -> list[TableName]:
+        with self._connection.errors("taking tables out of the publication"):
+            return upkeep.withdraw(self._session(), self._slot, tables)
 
     def identity(self) -> str:
         """`postgres/<system identifier>/<database oid>`: where LSNs mean the same.

@@ -1,0 +1,62 @@
+"""Where a table stands, read from its change log's app transactions. Each names the last commit that said so:
+
+    cdc.at         the position, hence a snapshot's first commit
+    cdc.chunk      a chunk of the snapshot came in             cdc.whole      the last one did
+    cdc.unlogged   rows may have changed without events        cdc.compared   the log was compared with its source
+    cdc.gap        changes were lost                           cdc.resync     a resync began
+                                                               cdc.resynced   it ended
+App transactions survive checkpoints and are part of the commit, so a state is never ahead of or behind its log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from deltalake import DeltaTable
+
+from cdc_platform.errors import Lost
+from cdc_platform.model.lifecycle import OpenGap, State, Step, taken
+
+AT: Final = "cdc.at"
+UNLOGGED, COMPARED = "cdc.unlogged", "cdc.compared"
+CHUNK, WHOLE = "cdc.chunk", "cdc.whole"
+GAP, RESYNC, RESYNCED = "cdc.gap", "cdc.resync", "cdc.resynced"
+
+
+def state_of(table: DeltaTable) -> State:
+    if table.transaction_version(AT) is None:
+        return State.NEW
+    if table.transaction_version(CHUNK) is not None and table.transaction_version(WHOLE) is None:
+        return State.SNAPSHOTTING
+    gap = table.transaction_version(GAP) or 0
+    if gap > (table.transaction_version(RESYNCED) or 0):
+        return State.RESYNCING if (table.transaction_version(RESYNC) or 0) > gap else State.GAP
+    doubted = (table.transaction_version(UNLOGGED) or 0) > (table.transaction_version(COMPARED) or 0)
+    return State.DOUBTED if doubted else State.FOLLOWING
+
+
+def check(table: DeltaTable, step: Step) -> None:
+    """Raise Impossible unless the table can take this step where it stands."""
+    taken(state_of(table), step)
+
+
+def step_of(table: DeltaTable, snapshot: bool, compared: bool, chunk: bool = False) -> Step:
+    """What a commit of events is: it depends on what goes on."""
+    if snapshot:
+        return Step.CHUNK if chunk else Step.SNAPSHOT
+    if state_of(table) == State.RESYNCING:
+        return Step.RESYNCED if compared else Step.DIFFERENCES
+    return Step.COMPARED if compared else Step.CHANGES
+
+
+def noted(lost: Lost, reason: str, first_available: str) -> dict[str, str]:
+    """What the commit that marks a gap says of it."""
+    return {"cdc.reason": reason, "cdc.lost": lost.value, "cdc.first_available": first_available}
+
+
+def open_gap(info: Mapping[str, Any]) -> OpenGap:
+    """The inverse of `noted`, from the commit's information."""
+    since = datetime.fromtimestamp(info["timestamp"] / 1000, UTC)
+    return OpenGap(Lost(info["cdc.lost"]), info["cdc.reason"], since, info["cdc.position"], info["cdc.first_available"])
