@@ -53,7 +53,7 @@ from cdc_platform.change_log.shapes import (
 )
 from cdc_platform.change_log.slices import Slice
 from cdc_platform.delta_commit import LOG, commit_info, now, put, sync
-from cdc_platform.errors import ConfigError, Lost, NeedsPerson, Unavailable
+from cdc_platform.errors import ConfigError, Lost, NeedsPerson, Unavailable, no_space
 from cdc_platform.failpoints import failpoint
 from cdc_platform.model.event import COMPARED, Origin, log_schema
 from cdc_platform.model.lifecycle import OpenGap, State, Step
@@ -196,6 +196,8 @@ class ChangeLog:
                 raise_if_key_not_exists=False,
             )
         except (OSError, DeltaError) as error:
+            if no_space(error):
+                raise self._unwritable(error) from error
             raise ConfigError(f"cannot write the change log at {self.path}: {_reason(error)}") from error
         failpoint("log.created")
 
@@ -377,7 +379,8 @@ class ChangeLog:
         }
 
     def _unwritable(self, error: Exception) -> Unavailable:
-        return Unavailable(f"cannot write the change log at {self.path}: {_reason(error)}")
+        reason = "no space is left; make room, and run again" if no_space(error) else _reason(error)
+        return Unavailable(f"cannot write the change log at {self.path}: {reason}")
 
     # --- reading -------------------------------------------------------------------------------------------------
 
