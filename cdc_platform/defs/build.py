@@ -23,6 +23,7 @@ from cdc_platform.defs.resyncs import resync_job
 from cdc_platform.defs.sensors import source_sensor
 from cdc_platform.defs.shapes import recorded_shape
 from cdc_platform.defs.tables import definition_of
+from cdc_platform.defs.verification import VERIFY, verification_check, verification_key
 
 _Key = TypeVar("_Key", bound=Hashable)
 
@@ -35,7 +36,8 @@ def build(settings: Settings, pipelines: Sequence[Pipeline], sensors_running: bo
     checks += [gap_check(installation, mine[0]) for mine in _grouped(flows, lambda f: f.change_log)]
     tables = _grouped(flows, lambda flow: flow.source)
     checks += [made for mine in tables if (made := source_checks(installation, mine))]
-    # Checks read whole tables: they have a job of their own.
+    verifications = [verification_check(installation, flow) for flow in flows]
+    # Checks read whole tables: they have jobs of their own.
     keys = dict.fromkeys(key for flow in flows for key in (flow.change_log, flow.destination))
     capture_and_apply = dg.define_asset_job(
         CAPTURE_AND_APPLY,
@@ -44,15 +46,26 @@ def build(settings: Settings, pipelines: Sequence[Pipeline], sensors_running: bo
     )
     compare = dg.define_asset_job(
         CHECKS,
-        dg.AssetSelection.all_asset_checks(),
+        dg.AssetSelection.all_asset_checks() - dg.AssetSelection.checks(*map(verification_key, flows)),
         description="Compares destinations with their sources, each at one position, and sources with their rules.",
     )
     hourly = dg.ScheduleDefinition(name="hourly_checks", cron_schedule="0 * * * *", job_name=CHECKS)
+    verify = dg.define_asset_job(
+        VERIFY,
+        dg.AssetSelection.checks(*map(verification_key, flows)),
+        description="Compares destinations with their sources row by row, each at one position.",
+    )
+    nightly = dg.ScheduleDefinition(name="nightly_verify", cron_schedule="0 3 * * *", job_name=VERIFY)
     return dg.Definitions(
         assets=_assets(installation, flows),
-        asset_checks=checks,
-        jobs=[capture_and_apply, resync_job(installation), *([compare] if checks else [])],
-        schedules=[hourly] if checks else [],
+        asset_checks=[*checks, *verifications],
+        jobs=[
+            capture_and_apply,
+            resync_job(installation),
+            *([compare] if checks else []),
+            *([verify] if flows else []),
+        ],
+        schedules=[*([hourly] if checks else []), *([nightly] if flows else [])],
         sensors=[source_sensor(installation, mine, sensors_running) for mine in _grouped(flows, lambda f: f.label)],
         resources={
             RESOURCE: captures_resource(installation),

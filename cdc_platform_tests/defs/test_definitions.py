@@ -145,6 +145,8 @@ def test_only_enabled_checks_are_there(tmp_path: Path) -> None:
         "change_log/postgres/some:gap",
         "deltalake/some:row_count",
         "deltalake/some:lag",
+        "deltalake/some:verify",
+        "deltalake/none:verify",
     }
 
 
