@@ -16,8 +16,10 @@ from cdc_platform.defs.captures import RESOURCE, captures_resource
 from cdc_platform.defs.change_logs import change_log_asset, source_spec
 from cdc_platform.defs.checks import destination_checks, source_checks
 from cdc_platform.defs.destinations import destination_asset
+from cdc_platform.defs.gap_checks import gap_check
 from cdc_platform.defs.installation import Installation
 from cdc_platform.defs.naming import CAPTURE_AND_APPLY, CHECKS, FlowAssets, name_flows
+from cdc_platform.defs.resyncs import resync_job
 from cdc_platform.defs.sensors import source_sensor
 from cdc_platform.defs.shapes import recorded_shape
 from cdc_platform.defs.tables import definition_of
@@ -31,6 +33,7 @@ def build(settings: Settings, pipelines: Sequence[Pipeline], sensors_running: bo
     installation = Installation(settings, tuple(pipelines))
     flows = name_flows(pipelines)
     checks = [made for flow in flows if (made := destination_checks(installation, flow))]
+    checks += [gap_check(installation, mine[0]) for mine in _grouped(flows, lambda f: f.change_log)]
     tables = _grouped(flows, lambda flow: flow.source)
     checks += [made for mine in tables if (made := source_checks(installation, mine))]
     verifications = [verification_check(installation, flow) for flow in flows]
@@ -56,7 +59,12 @@ def build(settings: Settings, pipelines: Sequence[Pipeline], sensors_running: bo
     return dg.Definitions(
         assets=_assets(installation, flows),
         asset_checks=[*checks, *verifications],
-        jobs=[capture_and_apply, *([compare] if checks else []), *([verify] if flows else [])],
+        jobs=[
+            capture_and_apply,
+            resync_job(installation),
+            *([compare] if checks else []),
+            *([verify] if flows else []),
+        ],
         schedules=[*([hourly] if checks else []), *([nightly] if flows else [])],
         sensors=[source_sensor(installation, mine, sensors_running) for mine in _grouped(flows, lambda f: f.label)],
         resources={

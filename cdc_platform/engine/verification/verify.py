@@ -32,7 +32,7 @@ from cdc_platform.engine.places import file_name
 from cdc_platform.engine.progress import Progress, silent
 from cdc_platform.engine.reconcile import reconcile
 from cdc_platform.engine.shaping import present_projection
-from cdc_platform.engine.validity import quarantine_of
+from cdc_platform.engine.validity import held_by, quarantine_of
 from cdc_platform.engine.verification import kept as keeping
 from cdc_platform.engine.verification.compare import Compared, Comparison, Work
 from cdc_platform.engine.verification.expected import Expected
@@ -131,12 +131,10 @@ def _verify_source(
                 ready.append(flow)
         if not ready:
             return list(found.values())
-        followed = dataclasses.replace(
-            feed, logs={t: log for t, log in feed.logs.items() if log.position() is not None}
-        )
+        followed = feed.only([table for table, log in feed.logs.items() if log.position() is not None])
         capture(followed, progress=progress)
         with feed.source.snapshot(list(dict.fromkeys(flow.table for flow in ready))) as snapshot:
-            captured = capture(followed, snapshot.position, progress, snapshots=False)
+            captured = capture(followed, snapshot.position, progress)
             for flow in ready:
                 began = time.monotonic()
                 one = found[flow.pipeline.id]
@@ -224,7 +222,7 @@ class _Verification:
         folder = self._folder() / "spool"
         held_back = self._held_back()
         keeps = self.flow.pipeline.config.destination.on_invalid == "quarantine"
-        expected = Expected(self.flow.log, plan, marking, held_back, keeps)
+        expected = Expected(self.flow.log, plan, marking, held_back, held_by(self.flow) if keeps else None)
         comparison = Comparison(
             expected,
             Origin(self.snapshot, self.flow.table, plan, marking, expected.aside()),
