@@ -73,7 +73,7 @@ def test_verify_is_green_and_red_in_a_job_of_its_own(
     assert red(result) == set()
     told = numbers(verdicts(result)["deltalake/items_cdc:verify"])
     assert told["source_rows_read"] + told["source_rows_digested"] == 10
-    tamper_delta(world.home / "lake" / "deltalake" / "items_cdc")
+    tamper_delta(world.home / "lake" / "items_cdc")
     again = execute(filled, instance, "verify")
     assert red(again) == {"deltalake/items_cdc:verify"}
     told = numbers(verdicts(again)["deltalake/items_cdc:verify"])
