@@ -1,6 +1,6 @@
-"""A process that dies between two steps, then a new one: each log holds each change once.
+"""A process that dies between the steps of three tables' logs, then a new one: each log holds each change once.
 
-The random kills of test_crash.py rarely fall between two commits; here each such place is hit.
+Deaths at each named place, on random workloads, are in cdc_platform_tests/crashes; here they are calls, in one process.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def arm(patch: pytest.MonkeyPatch, owner: type, method: str, when: str, call: in
     patch.setattr(owner, method, deadly)
 
 
-@pytest.mark.parametrize("call", [1, 2, 3])
+@pytest.mark.parametrize("call", [2])
 @pytest.mark.parametrize("phase", ["snapshot", "changes"])
 @pytest.mark.parametrize(("owner", "method", "when"), PLACES)
 def test_death_between_two_steps(
