@@ -82,6 +82,7 @@ class ChangeLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._table: DeltaTable | None = None
+        self._folder: int | None = None
 
     # --- what is in it -------------------------------------------------------------------------------------------
 
@@ -448,7 +449,7 @@ class ChangeLog:
                 version,
                 Position(known.get(standing.AT, 0), known.get(_ORDINAL, 0)),
                 info.get("cdc.snapshot") == "true",
-                str(info.get("cdc.reason", "")) if known.get(standing.UNLOGGED) == version else None,
+                standing.doubt_of(version, known, info),
                 compared,
                 compared and _by_comparison(files or held),
             )
@@ -505,10 +506,14 @@ class ChangeLog:
 
     def _loaded(self) -> DeltaTable | None:
         try:
-            if self._table is None:
-                self._table = DeltaTable(str(self.path))
+            # Another log may have been begun here, by another object or process.
+            folder = (self.path / LOG).stat().st_ino
+            if self._table is None or folder != self._folder:
+                self._table, self._folder = DeltaTable(str(self.path)), folder
             else:
                 self._table.update_incremental()
+        except FileNotFoundError:
+            self._table = None
         except TableNotFoundError:
             self._table = None
         except (OSError, DeltaError) as error:

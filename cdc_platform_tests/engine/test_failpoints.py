@@ -6,6 +6,7 @@ Deaths at each named place, on random workloads, are in cdc_platform_tests/crash
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,21 @@ def arm(patch: pytest.MonkeyPatch, owner: type, method: str, when: str, call: in
         return result
 
     patch.setattr(owner, method, deadly)
+
+
+def deadly(real: Callable[..., Any], when: str, left: list[int]) -> Callable[..., Any]:
+    """A call that is the last thing that happens: before its work once `left[0]` were let pass, or after it."""
+
+    def deadly(*arguments: Any, **named: Any) -> Any:
+        if when == "before" and left[0] == 0:
+            raise Killed
+        left[0] -= 1
+        result = real(*arguments, **named)
+        if when == "after":
+            raise Killed
+        return result
+
+    return deadly
 
 
 @pytest.mark.parametrize("call", [2])
