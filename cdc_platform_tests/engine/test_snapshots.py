@@ -16,8 +16,7 @@ from cdc_platform.change_log.log import ChangeLog
 from cdc_platform.engine.status import status
 from cdc_platform.errors import CdcError, ConfigError
 from cdc_platform_tests.engine.chunked import ROWS, SOURCES, Shop, around_snapshots, chunked_pipeline, replayed
-from cdc_platform_tests.engine.test_failpoints import Killed
-from cdc_platform_tests.engine.test_failpoints_shapes import deadly
+from cdc_platform_tests.engine.test_failpoints import Killed, deadly
 from cdc_platform_tests.world import World
 
 MOST_DEATHS = 40
