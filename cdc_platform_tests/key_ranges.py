@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import polars as pl
 
+from cdc_platform.model import canonical
 from cdc_platform.model.key_range import WHOLE, KeyRange, places
 from cdc_platform.model.schema import TableName
 from cdc_platform.sources.source import Snapshot
@@ -41,3 +43,15 @@ def check_split(snapshot: Snapshot, table: TableName, rows: int) -> list[KeyRang
     assert snapshot.split(table, whole.height + 1) == [KeyRange((key,))]
     assert snapshot.split(table, whole.height + 1, WHOLE) == [KeyRange((key,))]
     return ranges
+
+
+def check_digests(
+    snapshot: Snapshot, table: TableName, ranges: Sequence[KeyRange], columns: Sequence[str] | None = None
+) -> None:
+    """The database's digests of these columns, or all, are those of the rows as they are."""
+    rows = read(snapshot, table)
+    names = list(reversed(columns or snapshot.schema(table).names))
+    found = snapshot.digests(table, names, ranges)
+    assert found.schema == canonical.SCHEMA
+    assert found.equals(canonical.digests([rows.head(3), rows.slice(3)], names, ranges))
+    assert found.height == len(ranges)

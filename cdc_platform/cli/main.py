@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cdc_platform.cli import at, diff, replay, resync
+from cdc_platform.cli import at, diff, forget, replay, resync
 from cdc_platform.cli.history import show_history
 from cdc_platform.cli.output import complain, err, finish, print_json, print_table, progress_bars
 from cdc_platform.cli.quarantine import quarantine
@@ -118,7 +118,7 @@ def run(pipelines: Pipelines = None, as_json: AsJson = False) -> None:
     session = Session()
     everything, chosen = session.pipelines(pipelines)
     with progress_bars() as progress:
-        results = execute(session.settings, session.environment, everything, chosen, progress)
+        results = execute(session.settings, session.environment, everything, chosen, progress, complain)
     if as_json:
         print_json([_run_document(r) for r in results])
     else:
@@ -138,11 +138,16 @@ def status(pipelines: Pipelines = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json([asdict(s) for s in found])
         return
-    rows = [(s.pipeline, s.state, s.source_head, s.captured, s.applied, _seconds(s.lag_seconds)) for s in found]
-    print_table(("pipeline", "state", "source head", "captured", "applied", "lag"), rows)
+    rows = [
+        (s.pipeline, s.told, s.source_head, s.captured, s.applied, _seconds(s.lag_seconds), _kept(s.wal_kept_bytes))
+        for s in found
+    ]
+    print_table(("pipeline", "state", "source head", "captured", "applied", "lag", "log kept"), rows)
     for s in found:
         if s.last_error:
             complain(f"{s.pipeline}: {s.last_error}")
+    for warning in dict.fromkeys(w for s in found for w in s.warnings):
+        complain(f"warning: {warning}")
 
 
 @app.command()
@@ -231,6 +236,7 @@ def schema(
 
 at.register(app)
 app.command()(resync.resync)
+app.command()(forget.forget)
 diff.register(app)
 replay.register(app)
 
@@ -310,6 +316,12 @@ def _check_documents(checked: Checked) -> list[dict[str, object]]:
         }
         for v in checked.verdicts
     ]
+
+
+def _kept(count: int | None) -> str | None:
+    from cdc_platform.model.keeping import size
+
+    return None if count is None else size(count)
 
 
 def _seconds(lag: float | None) -> str | None:

@@ -188,6 +188,7 @@ class Observability:
     metrics_enabled: bool = True
     health_check_port: int = Field(default=8080, ge=0, le=65535)
     results_days: int = Field(default=90, ge=1)
+    wal_kept_warning_mb: float = Field(default=1024, gt=0)
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

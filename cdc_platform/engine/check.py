@@ -94,6 +94,7 @@ def check(
             with open_feed(settings, environment, everything, label) as feed:
                 subjects = [_subject(open_flow(settings, environment, p)) for p in mine]
                 _check_source(feed, subjects, progress)
+                _redden(subjects)
                 for s in subjects:
                     results[s.flow.pipeline.id] = Checked(s.flow.pipeline.id, tuple(s.verdicts), s.error)
                 if with_rules:
@@ -162,16 +163,17 @@ def _check_source(feed: Feed, subjects: list[_Subject], progress: Progress) -> N
         head = feed.source.head()
         for subject in ready:
             _guarded(subject, lambda s: _measure_lag(feed, s, head))
-        # Tables that have no snapshot yet are none of this check's business; what is in of an unfinished one is
-        # followed all the same, because the source is told how far all logs are.
-        followed = {t: log for t, log in feed.logs.items() if log.reached() is not None}
-        followed_feed = dataclasses.replace(feed, logs=followed)
+        # Tables that have no snapshot yet, or half of one, are none of this check's business.
+        followed = feed.only([table for table, log in feed.logs.items() if log.position() is not None])
         # Rows that changed unlogged are found and logged now: between this and the snapshot there is but a moment.
-        capture(followed_feed, progress=progress, snapshots=False)
+        capture(followed, progress=progress)
+        ready = [s for s in ready if s.flow.log.gap() is None]
+        if not ready:
+            return
         # Each once: several pipelines may be on one table.
         with feed.source.snapshot(list(dict.fromkeys(subject.flow.table for subject in ready))) as snapshot:
             position = snapshot.position
-            captured = capture(followed_feed, position, progress, snapshots=False)
+            captured = capture(followed, position, progress)
             for subject in ready:
                 if error := captured.failures.get(subject.flow.table) or _unsettled(subject.flow):
                     subject.error = subject.error or error
@@ -199,6 +201,15 @@ def _has_table(subject: _Subject) -> bool:
     reason = f"nothing captured yet; run: cdc run {flow.pipeline.id}"
     subject.verdicts = [checks.absent(kind, reason) for kind in subject.options]
     return False
+
+
+def _redden(subjects: Sequence[_Subject]) -> None:
+    """What was found beside an open gap does not count."""
+    for s in subjects:
+        gap = s.flow.log.gap() if s.flow.log.position() is not None else None
+        if gap is not None:
+            s.error = s.error or gap.error()
+            s.verdicts = [checks.in_gap(kind, gap.reason) for kind in s.options]
 
 
 def _unsettled(flow: Flow) -> CdcError | None:

@@ -95,3 +95,15 @@ def decimal_text(units: int, scale: int) -> str:
     digits = str(abs(units)).rjust(scale + 1, "0")
     whole, fraction = digits[: len(digits) - scale], digits[len(digits) - scale :]
     return ("-" if units < 0 else "") + whole + ("." + fraction if scale else "")
+
+
+def runs(ranges: Sequence[KeyRange]) -> list[tuple[int, int, KeyRange]]:
+    """Neighbours put together: (first, after the last, what ranges[first:after] hold together), ascending."""
+    found: list[tuple[int, int, KeyRange]] = []
+    for number, one in enumerate(ranges):
+        if found and one.low is not None and found[-1][2].high == one.low:
+            first, _, before = found.pop()
+            found.append((first, number + 1, KeyRange(one.columns, before.low, one.high)))
+        else:
+            found.append((number, number + 1, one))
+    return found

@@ -130,6 +130,11 @@ def absent(kind: ValidationType, reason: str) -> Verdict:
     return Verdict(kind, "FAIL", "a destination table", "none", {"reason": reason})
 
 
+def in_gap(kind: ValidationType, reason: str) -> Verdict:
+    """The check of a pipeline whose table is in a gap: whatever the numbers are, they are no proof."""
+    return Verdict(kind, "FAIL", "no gap", "a gap", {"reason": reason})
+
+
 def _status(passed: bool) -> Status:
     return "PASS" if passed else "FAIL"
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+import polars as pl
+
 from cdc_platform.model.change import Captured, ChangeBatch, Followed
 from cdc_platform.model.keeping import Extent, Keeping
 from cdc_platform.model.key_range import KeyRange
@@ -18,6 +20,10 @@ class Snapshot(Protocol):
 
     @property
     def position(self) -> Position: ...
+
+    @property
+    def readers(self) -> int:
+        """How many `read`s may go on at the same time, each in a thread of its own."""
 
     def schema(self, table: TableName) -> TableSchema:
         """The table's shape in this snapshot."""
@@ -39,6 +45,13 @@ class Snapshot(Protocol):
 
         Together they hold every key there can be, or all of `within`. A range may hold fewer rows, and more only
         where rows share their leading key. One range where the key's order is not the lake's (model/key_range.py).
+        """
+
+    def digests(self, table: TableName, columns: Sequence[str], ranges: Sequence[KeyRange]) -> pl.DataFrame:
+        """Rows and digest of each range over these columns, at least one, as `canonical.digests` has them of rows.
+
+        Computed in the database where its types allow (the source's `digests.py`), else of the rows read.
+        Ranges ascend and do not overlap. The order of `columns` matters, their names do not.
         """
 
 
@@ -87,8 +100,11 @@ class Source(Protocol):
     def head(self) -> Position:
         """The bound below which everything committed by now lies."""
 
-    def snapshot(self, tables: Sequence[TableName]) -> AbstractContextManager[Snapshot]:
-        """A consistent read of these tables, bound to a log position. None of them changes its shape meanwhile."""
+    def snapshot(self, tables: Sequence[TableName], readers: int = 1) -> AbstractContextManager[Snapshot]:
+        """A consistent read of these tables, bound to a log position. None of them changes its shape meanwhile.
+
+        With so many readers at the same time, or as many as the source can let into one snapshot.
+        """
 
     def changes(self, followed: Mapping[TableName, Followed], start: Position, until: Position) -> Iterator[Captured]:
         """What the log says of the followed tables in [start, until), in stretches of bounded memory.

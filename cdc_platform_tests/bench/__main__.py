@@ -16,6 +16,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -67,10 +68,19 @@ def bench(settings: Settings, postgres: ServerState, mysql: ServerState, rows: i
     add("postgres: snapshot, decoded", work.snapshot, at, "postgres", limit="postgres: COPY to /dev/null")
     add("postgres: COPY to /dev/null", work.postgres_copy, at)
     add("postgres: snapshot into change log", work.capture, at, "postgres", limit="postgres: COPY to /dev/null")
+    add("postgres: key ranges of 100,000", work.split, at, "postgres", limit="postgres: COPY to /dev/null")
+    add("postgres: digests in the database", partial(work.digests, in_database=True), at, "postgres",
+        limit="postgres: COPY to /dev/null")  # fmt: skip
+    add("postgres: digests of rows read", partial(work.digests, in_database=False), at, "postgres",
+        limit="postgres: COPY to /dev/null")  # fmt: skip
     add("mysql: snapshot, decoded", work.snapshot, at, "mysql")
+    add("mysql: digests in the database", partial(work.digests, in_database=True), at, "mysql")
+    add("mysql: digests of rows read", partial(work.digests, in_database=False), at, "mysql")
     add("mysql: snapshot into change log", work.capture, at, "mysql")
     add("delta: snapshot applied (append, 30 days)", work.apply, at, "postgres_customers_cdc")
     add("iceberg: snapshot applied (upsert, months)", work.apply, at, "mysql_products_cdc")
+    add("delta: digests", work.lake_digests, at, "postgres_customers_cdc")
+    add("iceberg: digests", work.lake_digests, at, "mysql_products_cdc")
 
     console.print(f"making {changes:,} changes on each source")
     churn_customers(at.postgres, changes, 1)

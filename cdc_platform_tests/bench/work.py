@@ -16,8 +16,13 @@ from cdc_platform.engine import apply as applying
 from cdc_platform.engine import capture as capturing
 from cdc_platform.engine.feeds import Feed, open_feed, open_flow
 from cdc_platform.mock_data.endpoint import Address
+from cdc_platform.model import canonical
 from cdc_platform.model.change import Followed
+from cdc_platform.model.key_range import WHOLE
 from cdc_platform.model.schema import TableName
+from cdc_platform.sources.source import Snapshot
+
+RANGE_ROWS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,41 @@ def snapshot(at: Places, system: str) -> int:
         opened.source.prepare([table(opened)])
         with opened.source.snapshot([table(opened)]) as found:
             return sum(len(batch) for batch in found.read(table(opened)))
+
+
+def split(at: Places, system: str) -> int:
+    """The key ranges of a table; the rows that were stepped over."""
+    with _snapshot(at, system) as (found, name):
+        found.split(name, RANGE_ROWS)
+        return found.count(name)
+
+
+def digests(at: Places, system: str, *, in_database: bool) -> int:
+    """Digests of all columns by key range: the database's, or those of rows that are read."""
+    with _snapshot(at, system) as (found, name):
+        ranges, columns = found.split(name, RANGE_ROWS), found.schema(name).names
+        if in_database:
+            return int(found.digests(name, columns, ranges)["rows"].sum())
+        frames = (batch.frame["after"].struct.unnest() for batch in found.read(name))
+        return int(canonical.digests(frames, columns, ranges)["rows"].sum())
+
+
+def lake_digests(at: Places, pipeline: str) -> int:
+    """Digests of the rows that a destination holds."""
+    environment = at.settings.environment({})
+    (one,) = select(load_pipelines(at.folder, environment), [pipeline])
+    flow = open_flow(at.settings, environment, one)
+    names = [field.name for field in flow.destination.schema() or () if not field.name.startswith("_cdc_")]
+    return int(canonical.digests(flow.destination.scan(names), names, [WHOLE])["rows"].sum())
+
+
+@contextmanager
+def _snapshot(at: Places, system: str) -> Iterator[tuple[Snapshot, TableName]]:
+    with feed(at, system) as opened:
+        name = table(opened)
+        opened.source.prepare([name])
+        with opened.source.snapshot([name]) as found:
+            yield found, name
 
 
 def capture(at: Places, system: str) -> int:

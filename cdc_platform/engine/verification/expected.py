@@ -73,7 +73,7 @@ class Expected:
                 yield self._counted(plan, ordered)
                 continue
             rows = self._projected(plan, history(self._with_moves(ordered, file)))
-            yield self.marking.whole(rows).with_columns((rows["_cdc_operation"] == DELETE).alias(DELETED))
+            yield self.marking.both(rows).with_columns((rows["_cdc_operation"] == DELETE).alias(DELETED))
 
     def aside(self) -> pl.DataFrame:
         """The keys, in the source's present columns, of which an event is held back: what the destination has of them

@@ -20,8 +20,9 @@ import numpy as np
 import polars as pl
 
 from cdc_platform.errors import ConfigError, InvalidRow, NeedsPerson, Unavailable
+from cdc_platform.model import canonical
 from cdc_platform.model.change import INSERT, OPERATION, TIMESTAMP_UTC, ChangeBatch
-from cdc_platform.model.key_range import WHOLE, Bound, KeyRange, cut
+from cdc_platform.model.key_range import WHOLE, Bound, KeyRange, cut, runs
 from cdc_platform.model.position import Position, binlog_at, format_binlog
 from cdc_platform.model.schema import TableName, TableSchema
 from cdc_platform.sources.cells import BadCell, Cells, column
@@ -30,6 +31,8 @@ from cdc_platform.sources.mysql.binlog import file_sequence
 from cdc_platform.sources.mysql.catalogue import Catalogue, Table, quoted
 from cdc_platform.sources.mysql.characters import UTF8, Codepage
 from cdc_platform.sources.mysql.connection import MySQLConnection, Session, TableChanged, quote, session
+from cdc_platform.sources.mysql.digests import NO_HASH, in_sql
+from cdc_platform.sources.mysql.digests import statement as digest_statement
 from cdc_platform.sources.mysql.moments import ZERO_DATE
 from cdc_platform.sources.mysql.packets import COM_QUERY, PacketReader, Packets
 from cdc_platform.sources.mysql.ranges import bound_of, ranged, step, where
@@ -67,6 +70,7 @@ class MySQLSnapshot:
     taken: datetime
     number: int
     catalogue: Catalogue
+    readers: int = 1
     _reader: PacketReader | None = field(default=None)
 
     def schema(self, table: TableName) -> TableSchema:
@@ -118,6 +122,29 @@ class MySQLSnapshot:
             return bound_of(found[0][0], whole, name) if found else None
 
         return cut(name, within or WHOLE, key)
+
+    def digests(self, table: TableName, columns: Sequence[str], ranges: Sequence[KeyRange]) -> pl.DataFrame:
+        """Rows and digest of each range; see `sources.source.Snapshot`."""
+        self._finish()
+        whole = self.catalogue.tables([table])[table]
+        if not all(in_sql(kind, self.catalogue.codepage) for kind in _narrowed(whole, columns).types):
+            return canonical.digests(self._frames(table, columns, ranges), columns, ranges)
+        found = []
+        for one in ranges:
+            ((rows, *words),) = self.session.rows(digest_statement(whole, columns, one))
+            first, second = (int(word or 0) for word in words)
+            if first < NO_HASH:
+                found.append((rows, first % 2**64, second % 2**64))
+            else:
+                found.append(canonical.digests(self._frames(table, columns, [one]), columns, [one]).row(0)[1:])
+        return canonical.frame_of(*zip(*found, strict=True)) if found else canonical.frame_of([], [], [])
+
+    def _frames(self, table: TableName, columns: Sequence[str], ranges: Sequence[KeyRange]) -> Iterator[pl.DataFrame]:
+        """Rows of these ranges, with their key."""
+        wanted = list(dict.fromkeys([*columns, *(ranges[0].columns if ranges else ())]))
+        for _, _, whole in runs(ranges):
+            for batch in self.read(table, wanted, whole):
+                yield batch.frame["after"].struct.unnest()
 
     def _batch(self, table: Table, codepages: Sequence[Codepage | None], packets: Packets, done: int) -> ChangeBatch:
         series = []

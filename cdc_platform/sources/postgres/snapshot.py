@@ -22,14 +22,16 @@ import polars as pl
 import pyarrow as pa
 
 from cdc_platform.errors import ConfigError, InvalidRow, Unavailable
+from cdc_platform.model import canonical
 from cdc_platform.model.change import ChangeBatch
-from cdc_platform.model.key_range import WHOLE, Bound, KeyRange, bounds_of, cut
+from cdc_platform.model.key_range import WHOLE, Bound, KeyRange, bounds_of, cut, runs
 from cdc_platform.model.position import Position, format_lsn
 from cdc_platform.model.schema import TableName, TableSchema
 from cdc_platform.sources.cells import BadCell
 from cdc_platform.sources.postgres.batches import snapshot_batch
 from cdc_platform.sources.postgres.catalogue import CatalogueTable
 from cdc_platform.sources.postgres.connection import PostgresConnection, identifier, read_ahead
+from cdc_platform.sources.postgres.digests import statement as digest_statement
 from cdc_platform.sources.postgres.locks import Locked, own_rows
 from cdc_platform.sources.postgres.ranges import ranged, step, where
 from cdc_platform.sources.postgres.readers import Readers
@@ -55,7 +57,8 @@ class PostgresSnapshot:
     export: Export
     taken_at: int
     tables: Locked
-    readers: Readers
+    sessions: Readers
+    readers: int
 
     @property
     def position(self) -> Position:
@@ -99,6 +102,17 @@ class PostgresSnapshot:
 
             return cut(column.name, within or WHOLE, key)
 
+    def digests(self, table: TableName, columns: Sequence[str], ranges: Sequence[KeyRange]) -> pl.DataFrame:
+        _narrowed(self._shape(table).schema, columns)
+        rows, first, second = ([0] * len(ranges) for _ in range(3))
+        for start, after, whole in runs(ranges):
+            with self._reading(table) as (cursor, shape), self.connection.errors(f"digesting {table}"):
+                cursor.execute(digest_statement(shape, columns, ranges[start:after], whole))
+                for bucket, count, *sums in cursor.fetchall():
+                    place = start + bucket
+                    rows[place], first[place], second[place] = count, *(int(number) % 2**64 for number in sums)
+        return canonical.frame_of(rows, first, second)
+
     def _shape(self, table: TableName) -> CatalogueTable:
         if table in self.tables.failures:
             raise self.tables.failures[table]
@@ -109,7 +123,7 @@ class PostgresSnapshot:
     @contextmanager
     def _reading(self, table: TableName) -> Iterator[tuple[Any, CatalogueTable]]:
         shape = self._shape(table)
-        with self.readers.reading(shape) as cursor:
+        with self.sessions.reading(shape) as cursor:
             with self.connection.errors(f"reading {table}"):
                 cursor.execute(_REWRITTEN.format(oid=shape.oid))
                 if cursor.fetchone() != (0,):
