@@ -195,6 +195,8 @@ def test_the_commands(empty_world: World, tmp_path: Path) -> None:
     world.postgres_do("insert into things values (1, 'A', 1), (2, 'b', 2)")
     (ran,) = world.cdc("run", "--json")
     assert ran["quarantined"] == 1
+    counted_in = (world.home / "metrics" / "cdc.prom").read_text().splitlines()
+    assert 'cdc_rows_quarantined_total{pipeline="one",source="postgres"} 1.0' in counted_in
     (row,) = world.cdc("quarantine", "list", "--json")
     assert row.pop("position")
     reason = "breaks the rule 'name_lower': name matches ^[a-z]+$"
