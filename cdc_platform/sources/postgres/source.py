@@ -241,6 +241,8 @@ class PostgresSource:
         if self._acknowledged:
             with self._connection.errors("moving the slot on"):
                 slots.advance(self._session(), self._slot, self._acknowledged)
+                if not self._reading:  # the next question would do it by the way
+                    slots.release(self._session(), self._slot)
 
     def _session(self) -> Session:
         if self._control is None or self._control.closed:
