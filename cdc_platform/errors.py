@@ -15,8 +15,11 @@ The innermost layer: imports nothing of the project.
 
 from __future__ import annotations
 
+import errno
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class CdcError(Exception):
@@ -95,3 +98,18 @@ class BrokenEvent(NeedsPerson):
     """An event that breaks a rule of events: made wrongly, and not logged."""
 
     kind = "broken_event"
+
+
+def no_space(error: BaseException) -> bool:
+    """Whether a write failed because the disk is full, or a quota or bound reached: what passes without an edit.
+
+    Libraries that write by themselves (deltalake, SQLite) say it in words alone.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _FULL:
+            return True
+        if any(f"(os error {number})" in str(cause) for number in _FULL) or "disk is full" in str(cause):
+            return True
+        cause = cause.__cause__
+    return False

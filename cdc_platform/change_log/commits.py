@@ -1,7 +1,7 @@
 """What a change log's commits say besides their events: how far each reaches, and where the log is not to be trusted.
 
-Rows may change at the source without a word in its log (a mark says so, see log.py) until a comparison finds out how.
-In between the log is not what the source was; `doubts` says where. Pure.
+Rows may change at the source without a word in its log, or its log may be lost (a mark says so, see log.py), until a
+comparison finds out how. In between the change log is not what the source was; `doubts` says where. Pure.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from cdc_platform.model.position import Position
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """One commit: the position it reaches; whether it is (a part of) the snapshot; why rows may have changed unlogged
-    before its position, if it marks that; whether with it the log was found equal to its source, and whether a
-    comparison made events for that.
+    """One commit: the position it reaches; whether it is (a part of) the snapshot; why rows may have changed without
+    events before its position or from it on, if it marks that; whether with it the log was found equal to its source,
+    and whether a comparison made events for that.
     """
 
     version: int

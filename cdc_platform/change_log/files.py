@@ -89,7 +89,11 @@ def gathered(frames: Iterable[pl.DataFrame], rows: int, size: int) -> Iterator[p
 def _write(file: Path, frame: pl.DataFrame, types: pl.Schema) -> dict[str, Any]:
     if frame.schema != types:
         raise SchemaConflict(f"rows for the change log at {file.parent} are not of its shape: {frame.schema}")
-    frame.write_parquet(file, compression="zstd", compression_level=1, row_group_size=_ROW_GROUP_ROWS)
+    try:
+        frame.write_parquet(file, compression="zstd", compression_level=1, row_group_size=_ROW_GROUP_ROWS)
+    except pl.exceptions.ComputeError as error:
+        # Polars' word for a writer that failed; which error the system gave is lost in it.
+        raise OSError(f"a file could not be written; is the disk full? ({error})") from error
     sync(file)
     at = frame["_at"]
     stats = {

@@ -53,7 +53,7 @@ from cdc_platform.change_log.shapes import (
 )
 from cdc_platform.change_log.slices import Slice
 from cdc_platform.delta_commit import LOG, commit_info, now, put, sync
-from cdc_platform.errors import ConfigError, Lost, NeedsPerson, Unavailable
+from cdc_platform.errors import ConfigError, Lost, NeedsPerson, Unavailable, no_space
 from cdc_platform.failpoints import failpoint
 from cdc_platform.model.event import COMPARED, Origin, log_schema
 from cdc_platform.model.lifecycle import OpenGap, State, Step
@@ -82,6 +82,7 @@ class ChangeLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._table: DeltaTable | None = None
+        self._folder: int | None = None
 
     # --- what is in it -------------------------------------------------------------------------------------------
 
@@ -195,6 +196,8 @@ class ChangeLog:
                 raise_if_key_not_exists=False,
             )
         except (OSError, DeltaError) as error:
+            if no_space(error):
+                raise self._unwritable(error) from error
             raise ConfigError(f"cannot write the change log at {self.path}: {_reason(error)}") from error
         failpoint("log.created")
 
@@ -376,7 +379,8 @@ class ChangeLog:
         }
 
     def _unwritable(self, error: Exception) -> Unavailable:
-        return Unavailable(f"cannot write the change log at {self.path}: {_reason(error)}")
+        reason = "no space is left; make room, and run again" if no_space(error) else _reason(error)
+        return Unavailable(f"cannot write the change log at {self.path}: {reason}")
 
     # --- reading -------------------------------------------------------------------------------------------------
 
@@ -442,7 +446,7 @@ class ChangeLog:
                 version,
                 Position(known.get(standing.AT, 0), known.get(_ORDINAL, 0)),
                 info.get("cdc.snapshot") == "true",
-                str(info.get("cdc.reason", "")) if known.get(standing.UNLOGGED) == version else None,
+                standing.doubt_of(version, known, info),
                 compared,
                 compared and _by_comparison(files or held),
             )
@@ -499,10 +503,14 @@ class ChangeLog:
 
     def _loaded(self) -> DeltaTable | None:
         try:
-            if self._table is None:
-                self._table = DeltaTable(str(self.path))
+            # Another log may have been begun here, by another object or process.
+            folder = (self.path / LOG).stat().st_ino
+            if self._table is None or folder != self._folder:
+                self._table, self._folder = DeltaTable(str(self.path)), folder
             else:
                 self._table.update_incremental()
+        except FileNotFoundError:
+            self._table = None
         except TableNotFoundError:
             self._table = None
         except (OSError, DeltaError) as error:

@@ -56,6 +56,16 @@ def noted(lost: Lost, reason: str, first_available: str) -> dict[str, str]:
     return {"cdc.reason": reason, "cdc.lost": lost.value, "cdc.first_available": first_available}
 
 
+def doubt_of(version: int, known: Mapping[str, int], info: Mapping[str, Any]) -> str | None:
+    """Why rows may have changed without events before this commit, or from it on; None where it does not say so.
+
+    `known` are the commit's app transactions.
+    """
+    if known.get(GAP) == version:
+        return f"changes were lost: {info['cdc.reason']}"
+    return str(info["cdc.reason"]) if known.get(UNLOGGED) == version else None
+
+
 def open_gap(info: Mapping[str, Any]) -> OpenGap:
     """The inverse of `noted`, from the commit's information."""
     since = datetime.fromtimestamp(info["timestamp"] / 1000, UTC)

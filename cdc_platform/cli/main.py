@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cdc_platform.cli import at, diff, replay, resync
+from cdc_platform.cli import at, diff, forget, replay, resync
+from cdc_platform.cli.history import show_history
 from cdc_platform.cli.output import complain, err, finish, print_json, print_table, progress_bars
+from cdc_platform.cli.quarantine import quarantine
 from cdc_platform.cli.session import Session
 from cdc_platform.cli.verify import verify
 from cdc_platform.errors import CdcError
@@ -30,6 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Change data capture from Postgres and MySQL into Delta Lake and Iceberg.",
 )
+
+app.add_typer(quarantine, name="quarantine")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 Pipelines = Annotated[list[str] | None, typer.Argument(metavar="[PIPELINE]...", help="Pipeline ids; all without any.")]
@@ -114,7 +118,7 @@ def run(pipelines: Pipelines = None, as_json: AsJson = False) -> None:
     session = Session()
     everything, chosen = session.pipelines(pipelines)
     with progress_bars() as progress:
-        results = execute(session.settings, session.environment, everything, chosen, progress)
+        results = execute(session.settings, session.environment, everything, chosen, progress, complain)
     if as_json:
         print_json([_run_document(r) for r in results])
     else:
@@ -134,11 +138,16 @@ def status(pipelines: Pipelines = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json([asdict(s) for s in found])
         return
-    rows = [(s.pipeline, s.state, s.source_head, s.captured, s.applied, _seconds(s.lag_seconds)) for s in found]
-    print_table(("pipeline", "state", "source head", "captured", "applied", "lag"), rows)
+    rows = [
+        (s.pipeline, s.told, s.source_head, s.captured, s.applied, _seconds(s.lag_seconds), _kept(s.wal_kept_bytes))
+        for s in found
+    ]
+    print_table(("pipeline", "state", "source head", "captured", "applied", "lag", "log kept"), rows)
     for s in found:
         if s.last_error:
             complain(f"{s.pipeline}: {s.last_error}")
+    for warning in dict.fromkeys(w for s in found for w in s.warnings):
+        complain(f"warning: {warning}")
 
 
 @app.command()
@@ -168,12 +177,20 @@ def events(
 
 
 @app.command()
-def check(pipelines: Pipelines = None, as_json: AsJson = False) -> None:
-    """Compare sources and destinations at one position; results are kept in the table validation_results."""
+def check(
+    pipelines: Pipelines = None,
+    history: Annotated[bool, typer.Option("--history", help="Show kept results; check nothing.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="With --history: at most so many.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Compare sources and destinations at one position and look at the rules; results are kept in a table."""
     from cdc_platform.engine.check import check as compare
 
     session = Session()
     everything, chosen = session.pipelines(pipelines)
+    if history:
+        show_history(session, [p.id for p in chosen], limit, as_json)
+        return
     with progress_bars() as progress:
         results = compare(session.settings, session.environment, everything, chosen, progress)
     if as_json:
@@ -219,6 +236,7 @@ def schema(
 
 at.register(app)
 app.command()(resync.resync)
+app.command()(forget.forget)
 diff.register(app)
 replay.register(app)
 
@@ -298,6 +316,12 @@ def _check_documents(checked: Checked) -> list[dict[str, object]]:
         }
         for v in checked.verdicts
     ]
+
+
+def _kept(count: int | None) -> str | None:
+    from cdc_platform.model.keeping import size
+
+    return None if count is None else size(count)
 
 
 def _seconds(lag: float | None) -> str | None:

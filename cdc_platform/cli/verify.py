@@ -20,6 +20,10 @@ def verify(
     ] = None,
     repair: Annotated[bool, typer.Option("--repair", help="Mend what differs, and compare again.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Read everything, whatever was verified before.")] = False,
+    in_database: Annotated[
+        bool,
+        typer.Option("--in-database", help="Let the database digest its rows where it can, instead of reading them."),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")
     ] = False,
@@ -31,7 +35,7 @@ def verify(
     session = Session()
     everything, chosen = session.pipelines(pipelines)
     with progress_bars() as progress:
-        options = Options(repair=repair, full=full)
+        options = Options(repair=repair, full=full, in_database=in_database)
         results = compare(session.settings, session.environment, everything, chosen, options, progress)
     if as_json:
         print_json([_document(v) for v in results])

@@ -117,20 +117,28 @@ def _split(file: Path, config: PipelineConfig) -> Iterator[Pipeline]:
 def _place(file: Path, destination: DestinationConfig, table: str, several: bool) -> DestinationConfig:
     """The destination of one table."""
     # A table's name is one part of a path or identifier, whatever is in it.
+    if destination.quarantine:
+        aside = _of_table(destination.quarantine, table, several)
+        destination = dataclasses.replace(destination, quarantine=aside)
     if destination.type == "iceberg":
         identifier = destination.table or "cdc.{table}"
         if several and "{table}" not in identifier:
             raise ConfigError(f"{file}: destination.table: with several tables, write 'namespace.{{table}}'")
         return dataclasses.replace(destination, table=identifier.replace("{table}", table))
-    path = destination.path
+    return dataclasses.replace(destination, path=_of_table(destination.path, table, several))
+
+
+def _of_table(path: str, table: str, several: bool) -> str:
+    """A path with the table's name in place of `{table}`, or where there are several, at its end."""
     if several and "{table}" not in path:
         path = f"{path.rstrip('/')}/{{table}}"
-    return dataclasses.replace(destination, path=path.replace("{table}", table))
+    return path.replace("{table}", table)
 
 
 def _check_unique(pipelines: Sequence[Pipeline]) -> None:
     seen: dict[str, Pipeline] = {}
     targets: dict[tuple[str, str | None], Pipeline] = {}
+    asides: dict[str, Pipeline] = {}
     sources: dict[str, Pipeline] = {}
     for pipeline in pipelines:
         config = pipeline.config
@@ -143,6 +151,10 @@ def _check_unique(pipelines: Sequence[Pipeline]) -> None:
         if target in targets:
             raise ConfigError(f"{pipeline.file}: destination of '{pipeline.id}' is that of '{targets[target].id}' too")
         targets[target] = pipeline
+        if (aside := config.destination.quarantine) and (other_one := asides.setdefault(aside, pipeline)) != pipeline:
+            raise ConfigError(
+                f"{pipeline.file}: destination.quarantine of '{pipeline.id}' is that of '{other_one.id}' too"
+            )
         other = sources.setdefault(config.source.label, pipeline)
         if (other.config.source.type, other.config.source.connection) != (
             config.source.type,

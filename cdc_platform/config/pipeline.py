@@ -182,9 +182,13 @@ class QualityCheck:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Observability:
+    """`results_days`: for how long validation results are kept."""
+
     logging_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     metrics_enabled: bool = True
     health_check_port: int = Field(default=8080, ge=0, le=65535)
+    results_days: int = Field(default=90, ge=1)
+    wal_kept_warning_mb: float = Field(default=1024, gt=0)
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

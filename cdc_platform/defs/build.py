@@ -16,11 +16,14 @@ from cdc_platform.defs.captures import RESOURCE, captures_resource
 from cdc_platform.defs.change_logs import change_log_asset, source_spec
 from cdc_platform.defs.checks import destination_checks, source_checks
 from cdc_platform.defs.destinations import destination_asset
+from cdc_platform.defs.gap_checks import gap_check
 from cdc_platform.defs.installation import Installation
 from cdc_platform.defs.naming import CAPTURE_AND_APPLY, CHECKS, FlowAssets, name_flows
+from cdc_platform.defs.resyncs import resync_job
 from cdc_platform.defs.sensors import source_sensor
 from cdc_platform.defs.shapes import recorded_shape
 from cdc_platform.defs.tables import definition_of
+from cdc_platform.defs.verification import VERIFY, verification_check, verification_key
 
 _Key = TypeVar("_Key", bound=Hashable)
 
@@ -30,9 +33,11 @@ def build(settings: Settings, pipelines: Sequence[Pipeline], sensors_running: bo
     installation = Installation(settings, tuple(pipelines))
     flows = name_flows(pipelines)
     checks = [made for flow in flows if (made := destination_checks(installation, flow))]
+    checks += [gap_check(installation, mine[0]) for mine in _grouped(flows, lambda f: f.change_log)]
     tables = _grouped(flows, lambda flow: flow.source)
     checks += [made for mine in tables if (made := source_checks(installation, mine))]
-    # Checks read whole tables: they have a job of their own.
+    verifications = [verification_check(installation, flow) for flow in flows]
+    # Checks read whole tables: they have jobs of their own.
     keys = dict.fromkeys(key for flow in flows for key in (flow.change_log, flow.destination))
     capture_and_apply = dg.define_asset_job(
         CAPTURE_AND_APPLY,
@@ -41,15 +46,26 @@ def build(settings: Settings, pipelines: Sequence[Pipeline], sensors_running: bo
     )
     compare = dg.define_asset_job(
         CHECKS,
-        dg.AssetSelection.all_asset_checks(),
+        dg.AssetSelection.all_asset_checks() - dg.AssetSelection.checks(*map(verification_key, flows)),
         description="Compares destinations with their sources, each at one position, and sources with their rules.",
     )
     hourly = dg.ScheduleDefinition(name="hourly_checks", cron_schedule="0 * * * *", job_name=CHECKS)
+    verify = dg.define_asset_job(
+        VERIFY,
+        dg.AssetSelection.checks(*map(verification_key, flows)),
+        description="Compares destinations with their sources row by row, each at one position.",
+    )
+    nightly = dg.ScheduleDefinition(name="nightly_verify", cron_schedule="0 3 * * *", job_name=VERIFY)
     return dg.Definitions(
         assets=_assets(installation, flows),
-        asset_checks=checks,
-        jobs=[capture_and_apply, compare] if checks else [capture_and_apply],
-        schedules=[hourly] if checks else [],
+        asset_checks=[*checks, *verifications],
+        jobs=[
+            capture_and_apply,
+            resync_job(installation),
+            *([compare] if checks else []),
+            *([verify] if flows else []),
+        ],
+        schedules=[*([hourly] if checks else []), *([nightly] if flows else [])],
         sensors=[source_sensor(installation, mine, sensors_running) for mine in _grouped(flows, lambda f: f.label)],
         resources={
             RESOURCE: captures_resource(installation),

@@ -54,7 +54,7 @@ def change_log_asset(
     def change_log(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         began = time.monotonic()
         captures: Captures = getattr(context.resources, RESOURCE)
-        with told(context, installation.settings.home, flows):
+        with told(context, installation, flows):
             table, log = installation.log(flow.pipeline)
             captured = captures.of(flow.label, logged(context.log), again=context.retry_number > 0)
             if table in captured.failures:

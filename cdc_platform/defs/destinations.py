@@ -14,6 +14,8 @@ from cdc_platform.defs.progress import logged
 from cdc_platform.defs.shapes import Shape, destination_metadata
 from cdc_platform.defs.tables import TableFacts, facts, preview
 from cdc_platform.engine.apply import Application, apply
+from cdc_platform.engine.gaps import raise_open
+from cdc_platform.engine.measuring import observation, publish
 from cdc_platform.engine.memory import remember
 from cdc_platform.engine.shaping import present_projection
 from cdc_platform.errors import ConfigError
@@ -36,11 +38,12 @@ def destination_asset(installation: Installation, flow: FlowAssets, shape: Shape
         required_resource_keys={flow.resource},
     )
     def table(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        with told(context, installation.settings.home, [flow]):
+        with told(context, installation, [flow]):
             opened = installation.flow(flow.pipeline)
             applied = apply(opened, logged(context.log))
             if applied.version is None:
                 raise ConfigError(f"nothing is captured yet; materialise {flow.change_log.to_user_string()} first")
+            raise_open(opened.log)
             plan = present_projection(opened, opened.log.schema())
             metadata = {
                 **_applied_metadata(applied),
@@ -49,6 +52,8 @@ def destination_asset(installation: Installation, flow: FlowAssets, shape: Shape
                 **({"preview": rows} if (rows := preview(opened, destination.preview)) else {}),
             }
             remember(installation.settings.home, flow.pipeline.id, None)
+            seen = observation(flow.pipeline, applied, None, {})
+            publish(installation.settings, installation.pipelines, [seen])
             return dg.MaterializeResult(metadata=metadata, data_version=data_version(applied.end))
 
     return table

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import dagster as dg
 
+from cdc_platform.defs.installation import Installation
 from cdc_platform.defs.naming import FlowAssets
+from cdc_platform.engine.apply import Application
+from cdc_platform.engine.measuring import observation, publish
 from cdc_platform.engine.memory import remember
 from cdc_platform.errors import CdcError, Unavailable
 
@@ -19,16 +21,19 @@ Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 
 
 @contextmanager
-def told(context: Context, home: Path, flows: Sequence[FlowAssets]) -> Iterator[None]:
-    """Errors of the platform's own tree leave the block as Dagster's, and are kept for `cdc status`.
+def told(context: Context, installation: Installation, flows: Sequence[FlowAssets]) -> Iterator[None]:
+    """Errors of the platform's own tree leave the block as Dagster's, and are kept for `cdc status` and in the metrics.
 
     All others are bugs and pass as they are.
     """
     try:
         yield
     except CdcError as error:
+        settings = installation.settings
         for flow in flows:
-            remember(home, flow.pipeline.id, error)
+            remember(settings.home, flow.pipeline.id, error)
+        seen = [observation(flow.pipeline, Application(), error, {}) for flow in flows]
+        publish(settings, installation.pipelines, seen)
         # `from None`: Dagster stores the whole chain, and drivers put cells and connection strings in their messages.
         raise as_dagster(error, context) from None
 

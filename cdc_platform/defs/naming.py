@@ -19,6 +19,7 @@ from cdc_platform.sources.open import default_schema
 
 CAPTURE_AND_APPLY = "capture_and_apply"
 CHECKS = "checks"
+RESYNC = "resync"
 OWNERS = ("team:data-platform",)
 _TAG_LENGTH = 63
 

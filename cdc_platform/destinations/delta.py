@@ -48,7 +48,7 @@ from cdc_platform.destinations.delta_write import DataWriter, live_files, remova
 from cdc_platform.destinations.destination import Applied, Contents, TableVersion, Written, nothing
 from cdc_platform.destinations.places import blocked
 from cdc_platform.destinations.rows import RowCheck
-from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, SchemaConflict, Unavailable
+from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, SchemaConflict, Unavailable, no_space
 from cdc_platform.failpoints import failpoint
 from cdc_platform.model.evidence import Evidence
 from cdc_platform.model.target import SortField, TableLayout, TargetField, TargetSchema
@@ -271,6 +271,8 @@ class DeltaDestination:
     def _failure(self, error: Exception) -> CdcError:
         if (reason := blocked(self._path)) is not None:
             return ConfigError(f"destination.path: {reason}; {self._path} cannot be written")
+        if no_space(error):
+            return Unavailable(f"{self._name} cannot be written: no space is left; make room, and run again")
         # The first line alone: deltalake shows rows below it.
         text = (str(error).splitlines() or [type(error).__name__])[0][:300]
         return NeedsPerson(f"{self._name} cannot be read or written: {text}")

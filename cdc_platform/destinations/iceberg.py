@@ -32,7 +32,7 @@ from cdc_platform.destinations.iceberg_evolution import Evolution, evolution
 from cdc_platform.destinations.iceberg_metadata import Metadata
 from cdc_platform.destinations.places import blocked
 from cdc_platform.destinations.rows import RowCheck
-from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, SchemaConflict, Unavailable
+from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, SchemaConflict, Unavailable, no_space
 from cdc_platform.failpoints import failpoint
 from cdc_platform.model.evidence import Evidence
 from cdc_platform.model.target import SOURCE_IDS, SortField, TableLayout, TargetField, TargetSchema
@@ -375,6 +375,8 @@ class IcebergDestination:
     def _failure(self, error: Exception) -> CdcError:
         if (reason := blocked(self._warehouse)) is not None:
             return ConfigError(f"destination.path: {reason}; the warehouse {self._warehouse} cannot be written")
+        if no_space(error):
+            return Unavailable(f"{self._name} cannot be written: no space is left; make room, and run again")
         if _is_passing(error):
             return Unavailable(f"{self._name}: its catalog does not answer; try again ({_first_line(error)})")
         return NeedsPerson(f"{self._name} cannot be read or written: {_first_line(error)}")

@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import polars as pl
 
@@ -107,14 +108,18 @@ def apply(flow: Flow, progress: Progress = silent, upto: int | None = None) -> A
 def _apply_slice(flow: Flow, plan: Projection, part: Slice, log_id: str, done: Application) -> None:
     position = flow.log.position_of(part.version)
     applied = Applied(log_id, part.version, position)
-    counter = _Counter(done)
+    newest: list[datetime] = []
     tally = Tally(done.end, position, part.shape.number)
     upsert = flow.pipeline.config.destination.write_mode == "upsert"
     source_key = [plan.source_of(name) for name in plan.target.key]
     own_key = set(source_key) == set(plan.shape.primary_key)
     gate = Gate(flow, plan, [shape.schema for shape in flow.log.shapes()])
-    told = tally.watch(counter.watch(part.frames(COLUMNS)))
+    told = _look(part.frames(COLUMNS), tally, newest)
     frames = gate.admitted(told, log_id, done.log_version, part.version)
+
+    def evidence() -> Evidence:
+        return tally.evidence(gate.rejected)
+
     if upsert and not (part.snapshot and own_key):
         changes = last_changes(frames, source_key)
         if part.snapshot and (shared := part.rows - gate.rejected - changes.height):
@@ -122,44 +127,31 @@ def _apply_slice(flow: Flow, plan: Projection, part: Slice, log_id: str, done: A
                 f"{flow.pipeline.where}: source.tables.primary_key: {shared} rows share the key "
                 f"({', '.join(source_key)}) with another; name columns that tell rows apart"
             )
-        written = flow.destination.upsert(plan.rows(changes), applied, tally.evidence)
+        written = flow.destination.upsert(plan.rows(changes), applied, evidence)
     else:
         # A snapshot's primary keys are unique, and its chunks begin the histories of theirs: rows of which the table
         # has none yet, which it takes as they come, in bounded memory.
-        written = flow.destination.append((plan.rows(history(f)) for f in frames), applied, tally.evidence)
+        written = flow.destination.append((plan.rows(history(f)) for f in frames), applied, evidence)
     failpoint("apply.committed")
-    counter.settle()
+    seen = evidence()
+    for operation, count in seen.events.items():
+        done.events[operation] += count
+    done.snapshot_rows += seen.snapshot_rows
+    if newest:
+        done.lag_seconds = max(0.0, time.time() - max(newest).timestamp())
     done.version, done.log_version, done.end = written.table_version, part.version, position
     done.rows_written += written.rows
     done.quarantined += gate.rejected
-    done.evidence = done.evidence.followed_by(tally.evidence()) if done.evidence else tally.evidence()
+    done.evidence = done.evidence.followed_by(seen) if done.evidence else seen
     done.file_count += len(written.files)
     done.files += written.files[: FILES - len(done.files)]
 
 
-class _Counter:
-    """Counts events as they pass; the counts join the result once the commit is made."""
-
-    def __init__(self, done: Application) -> None:
-        self.done = done
-        self.events: dict[str, int] = {}
-        self.snapshot_rows = 0
-        self.newest: float | None = None
-
-    def watch(self, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-        for frame in frames:
-            changes = frame.filter(~pl.col("_snapshot"))
-            self.snapshot_rows += frame.height - changes.height
-            for operation, count in changes["operation"].value_counts().iter_rows():
-                self.events[operation] = self.events.get(operation, 0) + count
-            newest = frame["timestamp"].struct.field("source_ts").dt.epoch("us").max()
-            if isinstance(newest, int):
-                self.newest = max(self.newest or 0.0, newest / 1e6)
-            yield frame
-
-    def settle(self) -> None:
-        for operation, count in self.events.items():
-            self.done.events[operation] += count
-        self.done.snapshot_rows += self.snapshot_rows
-        if self.newest is not None:
-            self.done.lag_seconds = max(0.0, time.time() - self.newest)
+def _look(frames: Iterator[pl.DataFrame], tally: Tally, newest: list[datetime]) -> Iterator[pl.DataFrame]:
+    """The same frames; what they hold is tallied, and `newest` gets the latest commit time of each."""
+    for frame in frames:
+        tally.take(frame)
+        latest = frame["timestamp"].struct.field("source_ts").max()
+        if isinstance(latest, datetime):
+            newest.append(latest)
+        yield frame

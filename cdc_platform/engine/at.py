@@ -24,6 +24,7 @@ from cdc_platform.destinations.destination import TableVersion
 from cdc_platform.engine.feeds import Flow
 from cdc_platform.engine.moment import Moment
 from cdc_platform.engine.shaping import present_projection
+from cdc_platform.engine.validity import quarantine_of
 from cdc_platform.errors import CdcError, NeedsPerson
 from cdc_platform.model.change import DELETE
 from cdc_platform.model.projection import order_columns, polars_type
@@ -34,9 +35,11 @@ _COLLAPSE_ROWS: Final = 500_000
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A version of the destination: its number (Delta) or snapshot id (Iceberg), and the position that it holds."""
+    """A version of the destination: its number (Delta) or snapshot id (Iceberg), and the position that it holds, which
+    is that of the log's version `applied`."""
 
     number: int
+    applied: int
     position: str
     committed: datetime
 
@@ -67,21 +70,21 @@ def as_of(flow: Flow, moment: Moment, limit: int) -> AsOf:
     version, before, after = _versions(flow, moment)
     notes = reservations(moment)
     exact = not notes
-    if version is None:
+    if version is not None and (held_back := _held_back(flow, version)):
+        notes += (f"{held_back} changes up to version {version.number} went to the quarantine, not into the table",)
+        version, before = None, version
+    elif version is None:
         notes += (_why_none(before, after),)
-    else:
+    origin: Literal["table", "change log"] = "table"
+    found: tuple[int, pl.DataFrame] | None = None
+    if version is not None:
         try:
             found = _rows_of_table(flow, version, limit)
         except NeedsPerson as error:
             notes += (str(error),)
-        else:
-            if found is not None:
-                rows, shown = found
-                return AsOf(
-                    moment.text, moment.shape.number, exact, version, before, after, notes, rows, shown, "table"
-                )
-    rows, shown = rows_of_log(flow.log, moment, limit)
-    return AsOf(moment.text, moment.shape.number, exact, version, before, after, notes, rows, shown, "change log")
+    if found is None:
+        origin, found = "change log", rows_of_log(flow.log, moment, limit)
+    return AsOf(moment.text, moment.shape.number, exact, version, before, after, notes, *found, origin)
 
 
 def rows_of_log(log: ChangeLog, moment: Moment, limit: int) -> tuple[int, pl.DataFrame]:
@@ -121,8 +124,18 @@ def _versions(flow: Flow, moment: Moment) -> tuple[Named | None, Named | None, N
     return exact, None, after
 
 
+def _held_back(flow: Flow, version: Named) -> int:
+    """How many changes a version lacks, or lacked until they were replayed from the quarantine."""
+    quarantine, log_id = quarantine_of(flow), flow.log.id()
+    if not quarantine.exists():
+        return 0
+    older = [one for one in flow.destination.versions(log_id) if one.applied.version <= version.applied]
+    waiting = quarantine.rows().filter((pl.col("log_id") == log_id) & (pl.col("log_version") <= version.applied))
+    return max(waiting.height, sum(one.evidence.quarantined for one in older if one.evidence))
+
+
 def _named(version: TableVersion) -> Named:
-    return Named(version.number, version.applied.position, version.committed)
+    return Named(version.number, version.applied.version, version.applied.position, version.committed)
 
 
 def reservations(moment: Moment) -> tuple[str, ...]:
@@ -134,7 +147,7 @@ def reservations(moment: Moment) -> tuple[str, ...]:
         )
     if moment.doubt is not None:
         found.append(
-            f"rows may have changed around this position without a word in the source's log ({moment.doubt.reason})"
+            f"rows may have changed around this position without an event in the change log ({moment.doubt.reason})"
         )
     return tuple(found)
 

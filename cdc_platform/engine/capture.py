@@ -36,13 +36,10 @@ _BETTER_NAME = re.compile(r"; (did you mean .*|correct its name)")
 _CATCHING_UP = 3
 
 
-def capture(
-    feed: Feed, until: Position | None = None, progress: Progress = silent, *, snapshots: bool = True
-) -> Capture:
+def capture(feed: Feed, until: Position | None = None, progress: Progress = silent) -> Capture:
     """Bring every log of the feed to `until`, or to where the source stands now.
 
-    In the latter case, tables whose rows may have changed unlogged are compared with the source, too. Without
-    `snapshots`, tables that have none, or half of one, stay so.
+    In the latter case, tables whose rows may have changed unlogged are compared with the source, too.
     """
     with exclusive(feed.locks, feed.lock):
         done = Capture()
@@ -52,7 +49,7 @@ def capture(
         fresh = [t for t in tables if feed.logs[t].position() is None]
         known = {table: feed.logs[table].schema() for table in tables if table not in fresh}
         waiting: dict[TableName, CdcError] = {}
-        if fresh and snapshots:
+        if fresh:
             waiting = take_snapshots(feed, fresh, list(known), done, progress)
         # What is in of an unfinished snapshot is followed like the rest: it must not hold the source's log back.
         follow(feed, [t for t in tables if t not in done.failures], head, done, progress)

@@ -1,9 +1,12 @@
 """`cdc check`: compare source and destination at one source position, exactly, under any load.
 
     lock source and pipelines
-    snapshot of the source at position P ──> count, digest of its rows
+    snapshot of the source at position P
     capture until P, apply ──────────────> the destination holds exactly what the source held at P
-    count, digest of the destination ────> compare, without tolerance
+    count, digest of the source's rows  ─┐
+    count, digest of the destination ────┴> compare, without tolerance
+
+Rows whose last change is in quarantine are left out on both sides; a comparison that did so is no pass but a warning.
 
 Nobody waits but other captures of the same source: the database takes writes all the while. What the check
 captures and applies on the way is what the next run would have.
@@ -28,6 +31,7 @@ from cdc_platform.engine.feeds import Feed, Flow, open_feed, open_flow, source_l
 from cdc_platform.engine.lag import lag_seconds
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.engine.progress import Progress, silent
+from cdc_platform.engine.quarantine import Outstanding, outstanding
 from cdc_platform.engine.shaping import described_target, present_projection
 from cdc_platform.engine.source_rules import RulesChecked, check_rules
 from cdc_platform.errors import CdcError, SchemaConflict, Unavailable
@@ -37,7 +41,7 @@ from cdc_platform.model.position import Position
 from cdc_platform.model.projection import Projection, order_columns
 from cdc_platform.quality import checks
 from cdc_platform.quality.checks import ValidationType, Verdict
-from cdc_platform.quality.results import record
+from cdc_platform.quality.results import record, retire
 from cdc_platform.sources.open import default_schema
 from cdc_platform.sources.source import Snapshot
 
@@ -69,6 +73,7 @@ class _Subject:
     error: CdcError | None = None
     plan: Projection | None = None
     digest: Digest | None = None
+    left_out: Outstanding | None = None
     seconds: float = 0.0
 
 
@@ -89,6 +94,7 @@ def check(
             with open_feed(settings, environment, everything, label) as feed:
                 subjects = [_subject(open_flow(settings, environment, p)) for p in mine]
                 _check_source(feed, subjects, progress)
+                _redden(subjects)
                 for s in subjects:
                     results[s.flow.pipeline.id] = Checked(s.flow.pipeline.id, tuple(s.verdicts), s.error)
                 if with_rules:
@@ -97,7 +103,7 @@ def check(
         except CdcError as error:
             for pipeline in mine:
                 results.setdefault(pipeline.id, Checked(pipeline.id, (), error))
-    record(settings.validation_results, [(c.pipeline, v) for c in results.values() for v in c.verdicts])
+    _keep(settings, chosen, results)
     return [results[p.id] for p in chosen]
 
 
@@ -114,8 +120,14 @@ def check_source_rules(
     with open_feed(settings, environment, everything, label) as feed:
         schema = default_schema(feed.system, connection_of(chosen[0], environment))
         _join(results, check_rules(feed, schema, chosen, progress))
-    record(settings.validation_results, [(c.pipeline, v) for c in results.values() for v in c.verdicts])
+    _keep(settings, chosen, results)
     return list(results.values())
+
+
+def _keep(settings: Settings, chosen: Sequence[Pipeline], results: Mapping[str, Checked]) -> None:
+    """Record the verdicts, and let go of those that were kept long enough."""
+    record(settings.validation_results, [(c.pipeline, v) for c in results.values() for v in c.verdicts])
+    retire(settings.validation_results, {p.id: p.config.observability.results_days for p in chosen})
 
 
 def _join(results: dict[str, Checked], found: RulesChecked) -> None:
@@ -151,22 +163,23 @@ def _check_source(feed: Feed, subjects: list[_Subject], progress: Progress) -> N
         head = feed.source.head()
         for subject in ready:
             _guarded(subject, lambda s: _measure_lag(feed, s, head))
-        # Tables that have no snapshot yet are none of this check's business; what is in of an unfinished one is
-        # followed all the same, because the source is told how far all logs are.
-        followed = {t: log for t, log in feed.logs.items() if log.reached() is not None}
-        followed_feed = dataclasses.replace(feed, logs=followed)
+        # Tables that have no snapshot yet, or half of one, are none of this check's business.
+        followed = feed.only([table for table, log in feed.logs.items() if log.position() is not None])
         # Rows that changed unlogged are found and logged now: between this and the snapshot there is but a moment.
-        capture(followed_feed, progress=progress, snapshots=False)
+        capture(followed, progress=progress)
+        ready = [s for s in ready if s.flow.log.gap() is None]
+        if not ready:
+            return
         # Each once: several pipelines may be on one table.
         with feed.source.snapshot(list(dict.fromkeys(subject.flow.table for subject in ready))) as snapshot:
+            position = snapshot.position
+            captured = capture(followed, position, progress)
             for subject in ready:
+                if error := captured.failures.get(subject.flow.table) or _unsettled(subject.flow):
+                    subject.error = subject.error or error
                 progress(f"check {subject.flow.pipeline.id}", 0)
                 _guarded(subject, lambda s: _read_source(feed, s, snapshot))
-            position = snapshot.position
-        captured = capture(followed_feed, position, progress, snapshots=False)
         for subject in ready:
-            if error := captured.failures.get(subject.flow.table) or _unsettled(subject.flow):
-                subject.error = subject.error or error
             _guarded(subject, lambda s: _compare(s, feed.source.format(position)))
 
 
@@ -188,6 +201,15 @@ def _has_table(subject: _Subject) -> bool:
     reason = f"nothing captured yet; run: cdc run {flow.pipeline.id}"
     subject.verdicts = [checks.absent(kind, reason) for kind in subject.options]
     return False
+
+
+def _redden(subjects: Sequence[_Subject]) -> None:
+    """What was found beside an open gap does not count."""
+    for s in subjects:
+        gap = s.flow.log.gap() if s.flow.log.position() is not None else None
+        if gap is not None:
+            s.error = s.error or gap.error()
+            s.verdicts = [checks.in_gap(kind, gap.reason) for kind in s.options]
 
 
 def _unsettled(flow: Flow) -> CdcError | None:
@@ -212,13 +234,23 @@ def _read_source(feed: Feed, subject: _Subject, snapshot: Snapshot) -> None:
         raise Unavailable(f"{table} changed its columns in between; check again")
     _apply(subject)
     plan = subject.plan = present_projection(subject.flow, shape)
+    left_out = subject.left_out = outstanding(subject.flow)
     wanted = _source_columns(subject)
     names = _target_columns(subject)
-    if names and "checksum" in subject.options:
+    hashed = bool(names) and "checksum" in subject.options
+    if left_out is not None and plan.target.key:
+        key = [plan.source_of(name) for name in plan.target.key]
+        columns = list(dict.fromkeys([*key, *(wanted if hashed else ())]))
+        rows = (left_out.at_source(b.frame["after"].struct.unnest(), plan) for b in snapshot.read(table, columns))
+        subject.digest = digest(plan.plain(r).select(names if hashed else list(plan.target.key)) for r in rows)
+    elif hashed:
         frames = (plan.plain(b.frame["after"].struct.unnest()) for b in snapshot.read(table, wanted))
         subject.digest = digest(frame.select(names) for frame in frames)
     elif "row_count" in subject.options:
         subject.digest = Digest(snapshot.count(table), (0, 0))
+    if left_out is not None and subject.digest is not None:
+        # Of a table without a key, rows that are in quarantine cannot be told from others; they can be counted.
+        subject.digest = dataclasses.replace(subject.digest, rows=subject.digest.rows - left_out.missing)
 
 
 def _compare(subject: _Subject, position: str) -> None:
@@ -230,6 +262,8 @@ def _compare(subject: _Subject, position: str) -> None:
     if subject.digest is None:
         return
     began = time.monotonic() - subject.seconds
+    left_out = subject.left_out
+    compared = left_out.at_destination if left_out is not None else _all_of
     held = {field.name for field in flow.destination.schema() or ()}
     names = _target_columns(subject)
     lacking = [name for name in names if name not in held]
@@ -239,17 +273,18 @@ def _compare(subject: _Subject, position: str) -> None:
     elif flow.pipeline.config.destination.write_mode == "upsert":
         # As it is: a key that is there twice is a difference.
         hashed = [name for name in names if name in held] or list(plan.target.key)
-        destination = digest(frame.select(hashed) for frame in flow.destination.scan(hashed))
+        frames = flow.destination.scan(list(dict.fromkeys([*plan.target.key, *hashed])))
+        destination = digest(compared(frame).select(hashed) for frame in frames)
     else:
         order = order_columns(plan.system)
         # A column that the source got meanwhile is not there to be read; the rows can be counted all the same.
         hashed = [name for name in names if name in held] or list(plan.target.key)
         columns = list(dict.fromkeys([*plan.target.key, *order, "_cdc_operation", *hashed]))
         frames = flow.destination.scan(columns)
-        destination = latest_digest(frames, plan.target.key, order, hashed)
+        destination = latest_digest(map(compared, frames), plan.target.key, order, hashed)
     if option := subject.options.get("row_count"):
         verdict = checks.row_count(subject.digest.rows, destination.rows, position, option.tolerance)
-        subject.verdicts.append(_timed(verdict, began))
+        subject.verdicts.append(_timed(_beside(left_out, verdict), began))
     if "checksum" in subject.options:
         if lacking:
             verdict = checks.absent("checksum", f"the destination has no column {', '.join(lacking)}")
@@ -257,7 +292,15 @@ def _compare(subject: _Subject, position: str) -> None:
             verdict = checks.checksum(subject.digest, destination, position, names)
         else:
             verdict = checks.checksum_impossible("the table has no primary key: its history has no latest state")
-        subject.verdicts.append(_timed(verdict, began))
+        subject.verdicts.append(_timed(_beside(left_out, verdict), began))
+
+
+def _all_of(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows
+
+
+def _beside(left_out: Outstanding | None, verdict: Verdict) -> Verdict:
+    return verdict if left_out is None else checks.beside_quarantine(verdict, left_out.changes, left_out.keys.height)
 
 
 def _apply(subject: _Subject) -> None:

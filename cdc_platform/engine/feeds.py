@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,7 +39,7 @@ class Chunking:
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """One source and the change logs of the tables followed in it."""
+    """One source and the change logs of the tables followed in it; `others` are those that are not, for this time."""
 
     label: str
     system: System
@@ -48,9 +48,16 @@ class Feed:
     logs: Mapping[TableName, ChangeLog]
     locks: Path
     chunking: Mapping[TableName, Chunking] = field(default_factory=dict)
+    others: Mapping[TableName, ChangeLog] = field(default_factory=dict)
 
     def chunking_of(self, table: TableName) -> Chunking:
         return self.chunking.get(table, Chunking())
+
+    def only(self, tables: Collection[TableName]) -> Feed:
+        """The feed of these tables. What the logs of the others lack holds the source's log as before."""
+        logs = {table: log for table, log in self.logs.items() if table in tables}
+        others = {table: log for table, log in self.logs.items() if table not in tables}
+        return replace(self, logs=logs, others={**self.others, **others})
 
     @property
     def lock(self) -> str:

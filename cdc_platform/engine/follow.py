@@ -25,6 +25,7 @@ from cdc_platform.errors import CdcError, Gap
 from cdc_platform.failpoints import failpoint
 from cdc_platform.model.change import Captured, Followed
 from cdc_platform.model.evolution import carried, differences
+from cdc_platform.model.lifecycle import State
 from cdc_platform.model.position import Position
 from cdc_platform.model.schema import TableName, TableSchema
 
@@ -117,11 +118,12 @@ def acknowledge(feed: Feed, done: Capture) -> None:
     A table that waits for a person holds the source's log back, unless what it misses is gone already.
     """
     positions = []
-    for table, log in feed.logs.items():
+    for table, log in {**feed.others, **feed.logs}.items():
         if isinstance(done.failures.get(table), Gap):
             continue
         try:
-            positions.append(log.reached())
+            if table not in feed.others or log.state() not in (State.GAP, State.RESYNCING):
+                positions.append(log.reached())
         except CdcError as error:
             done.failures.setdefault(table, error)
             return  # what this log holds is not known, so nothing is known to be safe

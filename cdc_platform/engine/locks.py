@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from cdc_platform.errors import ConfigError, Unavailable
+from cdc_platform.errors import ConfigError, Unavailable, no_space
 
 WAIT_SECONDS = 60.0
 
@@ -29,6 +29,8 @@ def exclusive(folder: Path, name: str, wait: float = WAIT_SECONDS) -> Iterator[N
             f"another process works on '{name}' since over {wait:.0f} s; wait for it, run again"
         ) from error
     except OSError as error:
+        if no_space(error):
+            raise Unavailable(f"cannot write below {folder}: no space is left; make room, and run again") from error
         raise ConfigError(f"cannot write below {folder}: {error.strerror}; is CDC_HOME right?") from error
     try:
         yield

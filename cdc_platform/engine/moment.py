@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pyarrow.parquet as pq
 
@@ -107,6 +108,11 @@ def moment(flow: Flow, asked: Asked, ahead: Ahead) -> Moment:
     if isinstance(asked, datetime) and asked > datetime.now(UTC):
         raise ConfigError(f"{asked:%Y-%m-%dT%H:%M:%S}Z lies in the future")
     commits = list(log.commits())
+    if any(later.position < earlier.position for earlier, later in pairwise(commits)):
+        raise NotUnderstood(
+            f"the change log of {flow.pipeline.id} goes on from another server, whose positions begin anew: the past "
+            "is not worked out across that"
+        )
     begin = beginning(commits)
     assert begin is not None
     if isinstance(asked, TableVersionNumber):

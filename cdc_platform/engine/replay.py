@@ -68,13 +68,14 @@ def replica_of(pipeline: Pipeline, everything: Sequence[Pipeline], into: str | N
     iceberg = destination.type == "iceberg"
     place = into or f"{(destination.table or '') if iceberg else destination.path.rstrip('/')}_replay"
     path, table = (destination.path, place) if iceberg else (place, destination.table)
-    other = dataclasses.replace(destination, path=path, table=table)
+    # What may not reach it goes to a quarantine of its own.
+    other = dataclasses.replace(destination, path=path, table=table, quarantine=None)
     for one in everything:
         held = one.config.destination
         if (held.type, held.path.rstrip("/"), held.table) == (other.type, other.path.rstrip("/"), other.table):
             raise ConfigError(f"--into: {place} is the destination of '{one.id}'; name a table of its own")
     config = dataclasses.replace(pipeline.config, destination=other)
-    return dataclasses.replace(pipeline, id=f"{pipeline.id} replay", config=config)
+    return dataclasses.replace(pipeline, id=f"{pipeline.id}~replay", config=config)
 
 
 def replay(

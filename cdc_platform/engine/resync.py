@@ -18,7 +18,6 @@ Layer: engine.
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -223,9 +222,9 @@ class _Session:
 
     def _capture(self, table: TableName) -> NeedsPerson | None:
         """Capture the tables that are followed, and this one, which may be new; why it was not captured to the end."""
-        logs = {t: log for t, log in self.feed.logs.items() if t == table or log.position() is not None}
+        feed = self.feed.only([t for t, log in self.feed.logs.items() if t == table or log.position() is not None])
         try:
-            failure = capture(dataclasses.replace(self.feed, logs=logs), progress=self.progress).failures.get(table)
+            failure = capture(feed, progress=self.progress).failures.get(table)
         except NeedsPerson as error:  # what stands in the way of all of them
             failure = error
         if failure is not None and not isinstance(failure, NeedsPerson):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cdc_platform.config.load import Pipeline
@@ -13,7 +12,9 @@ from cdc_platform.engine.apply import Application, apply
 from cdc_platform.engine.capture import capture
 from cdc_platform.engine.feeds import Feed, Flow, open_feed, open_flow, source_labels
 from cdc_platform.engine.follow import Capture
+from cdc_platform.engine.measuring import kept_bytes, observation, publish
 from cdc_platform.engine.memory import remember
+from cdc_platform.engine.orphans import tidy
 from cdc_platform.engine.progress import Progress, silent
 from cdc_platform.engine.shaping import first_projection
 from cdc_platform.errors import CdcError, ConfigError
@@ -36,11 +37,14 @@ def run(
     everything: Sequence[Pipeline],
     chosen: Sequence[Pipeline],
     progress: Progress = silent,
+    tell: Callable[[str], object] = lambda line: None,
 ) -> list[PipelineRun]:
     """Capture the sources of the chosen pipelines and apply these; one result for each, in order.
 
-    A source is read for all pipelines that name it, so that its log moves on for every table.
+    A source is read for all pipelines that name it, so that its log moves on for every table. `tell` gets a line about
+    each thing that removed pipelines had left at the source (orphans.py).
     """
+    kept: dict[str, int] = {}
     captures: dict[str, Capture | CdcError] = {}
     refused: dict[str, CdcError] = {}
     seconds: dict[str, float] = {}
@@ -51,6 +55,9 @@ def run(
                 flows = [open_flow(settings, environment, p) for p in chosen if p.config.source.label == label]
                 refused |= _refusals(feed, flows)
                 captures[label] = capture(_without(feed, flows, refused), progress=progress)
+                for line in tidy(settings, everything, feed):
+                    tell(line)
+                kept |= kept_bytes(feed)
         except CdcError as error:
             captures[label] = error
         seconds[label] = time.monotonic() - began
@@ -69,6 +76,8 @@ def run(
         remember(settings.home, pipeline.id, result.error)
         result.seconds = seconds[pipeline.config.source.label] + time.monotonic() - began
         results.append(result)
+    seen = [observation(p, r.application, r.error, kept) for p, r in zip(chosen, results, strict=True)]
+    publish(settings, everything, seen)
     return results
 
 
@@ -90,9 +99,11 @@ def _without(feed: Feed, flows: Sequence[Flow], refused: Mapping[str, CdcError])
     """The feed without the tables that only refused pipelines ask for."""
     wanted = {flow.table for flow in flows if flow.pipeline.id not in refused}
     unwanted = {flow.table for flow in flows} - wanted
-    return dataclasses.replace(feed, logs={table: log for table, log in feed.logs.items() if table not in unwanted})
+    return feed.only(feed.logs.keys() - unwanted)
 
 
 def failure_of(flow: Flow, captured: Capture | CdcError) -> CdcError | None:
-    """Why a flow's table was not captured to the end, if so."""
+    """Why a flow's table was not captured to the end, if so; an open gap, first of all."""
+    if flow.log.position() is not None and (gap := flow.log.gap()) is not None:
+        return gap.error()
     return captured if isinstance(captured, CdcError) else captured.failures.get(flow.table)

@@ -70,7 +70,7 @@ def first_projection(flow: Flow, shape: TableSchema, later: Sequence[TableSchema
     shaping = shaping_of(flow, [shape, *later])
     config = flow.pipeline.config
     target = first_target(shape, shaping.rules, config.destination.type, config.source.type, key)
-    return _projection(flow, target, shape)
+    return projection_of(flow, target, shape)
 
 
 def present_projection(flow: Flow, shape: TableSchema) -> Projection:
@@ -78,7 +78,7 @@ def present_projection(flow: Flow, shape: TableSchema) -> Projection:
     fields = flow.destination.schema()
     if fields is None:
         return first_projection(flow, shape)
-    return _projection(flow, TargetSchema(tuple(fields), _target_key(key_of(flow, shape), shape, fields)), shape)
+    return projection_of(flow, TargetSchema(tuple(fields), _target_key(key_of(flow, shape), shape, fields)), shape)
 
 
 def opened(flow: Flow, version: int | None) -> Projection:
@@ -96,7 +96,7 @@ def opened(flow: Flow, version: int | None) -> Projection:
     shape = flow.log.shape_at(version).schema
     target = _described(flow, fields, shape)
     flow.destination.ensure(target)
-    return _projection(flow, target, shape)
+    return projection_of(flow, target, shape)
 
 
 def described_target(flow: Flow) -> TargetSchema:
@@ -131,10 +131,11 @@ def evolved(flow: Flow, plan: Projection, to: SchemaVersion, log_id: str) -> Pro
         flow.destination.evolve(target, Applied(log_id, to.commit, to.position))
         failpoint("apply.evolved")
         flow.destination.ensure(target)
-    return _projection(flow, target, to.schema)
+    return projection_of(flow, target, to.schema)
 
 
-def _projection(flow: Flow, target: TargetSchema, shape: TableSchema) -> Projection:
+def projection_of(flow: Flow, target: TargetSchema, shape: TableSchema) -> Projection:
+    """How rows of `shape` become rows of `target`, whichever of the log's shapes it is."""
     config = flow.pipeline.config
     return Projection(target, config.source.type, shape, keeps_deletes=config.destination.write_mode == "append")
 

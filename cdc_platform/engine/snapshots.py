@@ -38,7 +38,7 @@ from cdc_platform.engine.done_keys import BeginAgain, same_key
 from cdc_platform.engine.feeds import Feed
 from cdc_platform.engine.follow import Capture, acknowledge, follow, take_shape
 from cdc_platform.engine.progress import Progress
-from cdc_platform.errors import CdcError, Unavailable
+from cdc_platform.errors import CdcError, Gap, Unavailable
 from cdc_platform.failpoints import failpoint
 from cdc_platform.model.event import Origin, events
 from cdc_platform.model.evolution import carried, differences
@@ -82,45 +82,57 @@ class _Work:
         if not self.waiting:
             return
         fingerprints = source.fingerprints(list(self.waiting))
-        with source.snapshot(list(self.waiting)) as snapshot:
+        readers = max(self.feed.chunking_of(table).readers for table in self.waiting)
+        with source.snapshot(list(self.waiting), readers) as snapshot:
             began = time.monotonic()
             failpoint("capture.snapshot.begun")
-            self._follow_to(snapshot.position)
-            for _ in range(len(self.waiting)):
-                table = self.waiting[0]
+            again = self._follow_to(snapshot.position)
+            for table in [table for table in self.waiting if table not in again]:
                 deadline = began + self.feed.chunking_of(table).seconds
-                try:
-                    whole = self._proceed(table, snapshot, fingerprints.get(table, Fingerprint()), deadline)
-                except BeginAgain:
-                    self._begin_again(table)
-                    whole = False
-                except CdcError as error:
-                    self.done.failures[table] = error
-                    whole = True
-                self.waiting.popleft()
-                if not whole:
-                    self.waiting.append(table)
+                self._take_one(table, snapshot, fingerprints.get(table, Fingerprint()), deadline)
                 if time.monotonic() >= deadline:
                     return
+
+    def _take_one(self, table: TableName, snapshot: Snapshot, fingerprint: Fingerprint, deadline: float) -> None:
+        self.waiting.remove(table)
+        try:
+            if not self._proceed(table, snapshot, fingerprint, deadline):
+                self.waiting.append(table)
+        except BeginAgain:
+            self.waiting.append(table)
+            self._begin_again(table)
+        except CdcError as error:
+            self.done.failures[table] = error
 
     def _going(self) -> list[TableName]:
         """The tables whose log has begun."""
         tables = [t for t in (*self.followed, *self.waiting) if t not in self.done.failures]
         return [t for t in tables if self.feed.logs[t].reached() is not None]
 
-    def _follow_to(self, until: Position) -> None:
+    def _follow_to(self, until: Position) -> set[TableName]:
+        """Bring the logs that have begun to `until`. Gives back the tables that begin again, in a later snapshot."""
+        again = set()
         if going := self._going():
             follow(self.feed, going, until, self.done, self.progress)
         for table in list(self.waiting):
-            if isinstance(self.done.failures.get(table), BeginAgain):
+            failure = self.done.failures.get(table)
+            if isinstance(failure, (BeginAgain, Gap)):
                 del self.done.failures[table]
                 self._begin_again(table)
-            elif table in self.done.failures:
+                again.add(table)
+            elif failure is not None:
                 self.waiting.remove(table)
+        return again
 
     def _begin_again(self, table: TableName) -> None:
-        self.feed.logs[table].discard()
-        self.ranges[table] = [WHOLE]
+        """Nobody has read what is in. Prepared anew, because the table may be another one of the same name."""
+        try:
+            self.feed.logs[table].discard()
+            self.feed.source.prepare([table])
+            self.ranges[table] = [WHOLE]
+        except CdcError as error:
+            self.waiting.remove(table)
+            self.done.failures[table] = error
 
     def _proceed(self, table: TableName, snapshot: Snapshot, fingerprint: Fingerprint, deadline: float) -> bool:
         """The table's next chunks, one at least; whether it is whole then."""
@@ -132,7 +144,7 @@ class _Work:
         held = log.unfinished() or Chunk(None, 0, snapshot.count(table))
         if table not in self.ranges:
             self.ranges[table] = self._split(table, snapshot, held)
-        readers = self.feed.chunking_of(table).readers
+        readers = min(snapshot.readers, self.feed.chunking_of(table).readers)
         while True:
             now, later = self.ranges[table][:readers], self.ranges[table][readers:]
             held = self._read(table, snapshot, now, held)

@@ -22,14 +22,14 @@ from cdc_platform.config.load import Pipeline
 from cdc_platform.engine.feeds import Feed, table_named, table_of
 from cdc_platform.engine.progress import Progress
 from cdc_platform.errors import CdcError, ConfigError
-from cdc_platform.model.rules import NOW, Reference, Rule, broken, compare, require_columns
+from cdc_platform.model.rules import NOW, Reference, Rule, broken, compare, require_alike, require_columns
 from cdc_platform.model.schema import TableName
 from cdc_platform.quality import checks
 from cdc_platform.quality.checks import Verdict
 from cdc_platform.sources.source import Snapshot
 
 SAMPLE = 10
-_OWN, _THEIRS = "\x1fown", "\x1ftheirs"
+_OWN, _THEIRS, _ROW = "\x1fown", "\x1ftheirs", "\x1frow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +116,10 @@ class _Found:
     keys: list[dict[str, Any]] = field(default_factory=list)
 
     def take(self, keys: pl.DataFrame) -> None:
-        """`keys` of rows that break it, in the order read; without a key, a frame of that height."""
+        """`keys` of rows that break it, in the order read: `_ROW`, and the key's columns if there is one."""
         self.count += keys.height
-        if keys.width:
-            self.keys += keys.head(SAMPLE - len(self.keys)).to_dicts()
+        if keys.width > 1:
+            self.keys += keys.drop(_ROW).head(SAMPLE - len(self.keys)).to_dicts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,22 +166,26 @@ class _Look:
             )
 
     def _rows(self, rules: Sequence[Rule]) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-        """The columns that the rules look at with `NOW`, and the key's."""
+        """The columns that the rules look at with `NOW`; and the key's behind `_ROW`, a number."""
         shape = self.snapshot.schema(self.table)
         key = list(shape.primary_key)
         looked_at = list(dict.fromkeys([*(name for rule in rules for name in rule.columns), *key]))
         # One column at least: a batch of none has no rows.
         for batch in self.snapshot.read(self.table, looked_at or [shape.names[0]]):
             rows = batch.frame["after"].struct.unnest().with_columns(batch.frame["source_ts"].alias(NOW))
-            yield rows, rows.select(key) if key else rows.select(pl.lit(None).alias("")).drop("")
+            yield rows, rows.select(pl.int_range(pl.len()).alias(_ROW), *key)
 
     def _others(self, rule: Rule, reference: Reference) -> pl.DataFrame:
         """The rows of the referenced table, as far as they are looked at."""
         table = table_named(reference.table, self.schema)
         shape = self.snapshot.schema(table)
+        own = self.snapshot.schema(self.table)
         for name in reference.theirs:
             if name not in shape.names:
                 raise ConfigError(f"rules.{rule.name}: {table} has no column '{name}'; it has {', '.join(shape.names)}")
+        pairs = [*reference.match, *(((rule.column, reference.bound[1]),) if rule.column and reference.bound else ())]
+        for mine, their in pairs:
+            require_alike(rule, own.column(mine).type, shape.column(their).type)
         frames = [b.frame["after"].struct.unnest() for b in self.snapshot.read(table, list(reference.theirs))]
         named = [pl.col(name).alias(f"{_THEIRS}{name}") for name in reference.theirs]
         held = pl.concat(frames).select(named) if frames else pl.DataFrame()
@@ -211,7 +215,7 @@ class _Look:
         doubled = held.filter(held.select(rule.unique).is_duplicated())
         own = [name for name in doubled.columns if name.startswith(_OWN)]
         keys = doubled.select(own).rename(lambda name: name.removeprefix(_OWN))
-        found.take(keys if own else doubled.select(pl.lit(None).alias("")).drop(""))
+        found.take(keys)
 
 
 def _astray(rule: Rule, reference: Reference, rows: pl.DataFrame, others: pl.DataFrame) -> pl.Series:
@@ -219,6 +223,11 @@ def _astray(rule: Rule, reference: Reference, rows: pl.DataFrame, others: pl.Dat
     own, theirs = [own for own, _ in reference.match], [f"{_THEIRS}{their}" for _, their in reference.match]
     numbered = rows.select(*own, *((rule.column,) if rule.column and rule.column not in own else ()))
     numbered = numbered.with_row_index(_OWN)
+    for name, their in zip(own, theirs, strict=True) if others.width else ():
+        if numbered.schema[name].is_integer() and others.schema[their].is_integer():
+            # Keys of different widths: a join wants them of one.
+            numbered = numbered.with_columns(pl.col(name).cast(pl.Int128))
+            others = others.with_columns(pl.col(their).cast(pl.Int128))
     whole = numbered.drop_nulls(own)
     try:
         if reference.bound is None:

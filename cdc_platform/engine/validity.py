@@ -24,7 +24,7 @@ from cdc_platform.engine.shaping import column_named
 from cdc_platform.errors import ConfigError, InvalidRow
 from cdc_platform.model.change import DELETE, TIMESTAMP_UTC
 from cdc_platform.model.collapse import history
-from cdc_platform.model.conversion import eased, misfits
+from cdc_platform.model.conversion import Held, eased, misfits
 from cdc_platform.model.projection import Projection
 from cdc_platform.model.rules import NOW, Rule, broken
 from cdc_platform.model.schema import TableSchema
@@ -40,6 +40,12 @@ def quarantine_of(flow: Flow) -> Quarantine:
     written = flow.pipeline.config.destination.quarantine
     name = quote(flow.pipeline.id, safe="")
     return Quarantine(Path(written) if written else flow.locks.parent / "lake" / "quarantine" / name)
+
+
+def held_by(flow: Flow) -> Held:
+    """What bounds the values of the flow's destination."""
+    destination = flow.pipeline.config.destination
+    return Held(destination.type, destination.layout().partitions)
 
 
 @dataclass(slots=True)
@@ -81,10 +87,9 @@ class Gate:
         """The events that may pass; and the others with `rule`, `column`, `reason`. Without `keeps`: InvalidRow."""
         faults = list(self._broken_rules(events))
         if self.keeps:
-            events = eased(events, self.plan)
-            destination = self.flow.pipeline.config.destination
-            partitions = destination.layout().partitions
-            found = misfits(history(events), self.plan, destination.type, partitions)
+            held = held_by(self.flow)
+            events = eased(events, self.plan, held)
+            found = misfits(history(events), self.plan, held)
             faults += [(one.rows, None, one.column, f"column '{one.column}' {one.reason}") for one in found]
         if not faults:
             return events, events.clear().with_columns(

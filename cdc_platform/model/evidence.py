@@ -10,7 +10,7 @@ that were applied as one have the sum of their digests. Pure; bounded whatever t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
@@ -33,7 +33,8 @@ class Evidence:
 
     `start` and `end` are source positions as text: the events lie at or after the one and before the other (`start` is
     empty for a table's first ones). `events` counts changes by operation without the snapshot's rows. `transactions`
-    counts those that have an event here; one that several commits share counts in each.
+    counts those that have an event here; one that several commits share counts in each. `quarantined` of the events
+    went to the quarantine instead of the table.
     """
 
     start: str
@@ -45,6 +46,7 @@ class Evidence:
     transactions: int = 0
     first_transaction: str | None = None
     last_transaction: str | None = None
+    quarantined: int = 0
 
     def text(self) -> str:
         """As it stands in a commit."""
@@ -67,6 +69,7 @@ class Evidence:
             transactions=self.transactions + later.transactions - shared,
             first_transaction=self.first_transaction or later.first_transaction,
             last_transaction=later.last_transaction or self.last_transaction,
+            quarantined=self.quarantined + later.quarantined,
         )
 
 
@@ -84,27 +87,23 @@ class Tally:
     _first: str | None = None
     _last: str | None = None
 
-    def watch(self, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-        """The same frames, each looked at."""
-        for frame in frames:
-            self.take(frame)
-            yield frame
-
     def take(self, frame: pl.DataFrame) -> None:
         """Count the events of a frame that has `EVIDENCE_COLUMNS`."""
         self._sum += id_sum(frame["event_id"])
-        for operation, snapshot, count in frame.group_by("operation", "_snapshot").len().iter_rows():
-            if snapshot:
-                self._snapshot_rows += count
-            else:
-                self._events[operation] += count
+        rows = int(frame["_snapshot"].sum())
+        self._snapshot_rows += rows
+        changes = frame["operation"] if rows == 0 else frame["operation"].filter(~frame["_snapshot"])
+        inserts, updates = int((changes == INSERT).sum()), int((changes == UPDATE).sum())
+        self._events[INSERT] += inserts
+        self._events[UPDATE] += updates
+        self._events[DELETE] += len(changes) - inserts - updates
         # A transaction's events stand together in a log.
         names = frame["metadata"].struct.field("transaction_id").drop_nulls().rle().struct.field("value")
         if len(names):
             self._transactions += len(names) - (names[0] == self._last)
             self._first, self._last = self._first or names[0], names[-1]
 
-    def evidence(self) -> Evidence:
+    def evidence(self, quarantined: int = 0) -> Evidence:
         """Of all events that were taken."""
         return Evidence(
             self.start,
@@ -116,6 +115,7 @@ class Tally:
             self._transactions,
             self._first,
             self._last,
+            quarantined,
         )
 
 

@@ -169,10 +169,22 @@ def broken(rules: Sequence[Rule], rows: pl.DataFrame, schema: TableSchema) -> pl
                 f"rules.{rule.name}: {rule.words}: this cannot be asked of {schema.table} ({type(error).__name__}); "
                 "look at its columns' types"
             ) from error
-        if series.dtype != pl.Boolean:
-            raise ConfigError(f"rules.{rule.name}: {rule.words}: the expression is neither true nor false")
         made.append(series)
     return pl.DataFrame(made)
+
+
+def require_alike(rule: Rule, one: pa.DataType, other: pa.DataType) -> None:
+    """Raise ConfigError where values of these types have no order between them, or are never equal."""
+    if _family(one) != _family(other):
+        raise ConfigError(f"rules.{rule.name}: {rule.words}: {one} and {other} cannot be compared")
+
+
+def _family(kind: pa.DataType) -> str:
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return "number"
+    if pa.types.is_timestamp(kind):
+        return "time with zone" if kind.tz else "time"
+    return str(kind)
 
 
 def compare(left: pl.Expr, operator: Operator, right: pl.Expr) -> pl.Expr:
@@ -208,6 +220,7 @@ def _fails(test: RowTest, rule: Rule, schema: TableSchema) -> pl.Expr:
         case Bound(operator, constant):
             return compare(value, operator, _constant(constant, kind, rule)).not_()
         case ColumnBound(operator, other):
+            require_alike(rule, kind, schema.column(other).type)
             return compare(value, operator, pl.col(other)).not_()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from cdc_platform.model.digest import Digest
@@ -87,6 +87,13 @@ def schema(
     return Verdict("schema", _status(passed), f"{len(expected)} columns", found, details)
 
 
+def beside_quarantine(verdict: Verdict, changes: int, rows: int) -> Verdict:
+    """A comparison that left rows out because their last change is in quarantine: no pass, and no failure for that."""
+    status: Status = "WARNING" if verdict.status == "PASS" else verdict.status
+    details = {**verdict.details, "quarantined_changes": changes, "rows_left_out": rows}
+    return replace(verdict, status=status, details=details, actual=f"{verdict.actual}, {changes} changes in quarantine")
+
+
 def verified(
     rows: int, counts: Mapping[str, int], equal: bool, details: Mapping[str, Any], milliseconds: int
 ) -> Verdict:
@@ -121,6 +128,11 @@ def rule_type(name: str) -> str:
 def absent(kind: ValidationType, reason: str) -> Verdict:
     """The check of a pipeline that has nothing to check yet."""
     return Verdict(kind, "FAIL", "a destination table", "none", {"reason": reason})
+
+
+def in_gap(kind: ValidationType, reason: str) -> Verdict:
+    """The check of a pipeline whose table is in a gap: whatever the numbers are, they are no proof."""
+    return Verdict(kind, "FAIL", "no gap", "a gap", {"reason": reason})
 
 
 def _status(passed: bool) -> Status:

@@ -21,6 +21,10 @@ class Snapshot(Protocol):
     @property
     def position(self) -> Position: ...
 
+    @property
+    def readers(self) -> int:
+        """How many `read`s may go on at the same time, each in a thread of its own."""
+
     def schema(self, table: TableName) -> TableSchema:
         """The table's shape in this snapshot."""
 
@@ -96,8 +100,11 @@ class Source(Protocol):
     def head(self) -> Position:
         """The bound below which everything committed by now lies."""
 
-    def snapshot(self, tables: Sequence[TableName]) -> AbstractContextManager[Snapshot]:
-        """A consistent read of these tables, bound to a log position. None of them changes its shape meanwhile."""
+    def snapshot(self, tables: Sequence[TableName], readers: int = 1) -> AbstractContextManager[Snapshot]:
+        """A consistent read of these tables, bound to a log position. None of them changes its shape meanwhile.
+
+        With so many readers at the same time, or as many as the source can let into one snapshot.
+        """
 
     def changes(self, followed: Mapping[TableName, Followed], start: Position, until: Position) -> Iterator[Captured]:
         """What the log says of the followed tables in [start, until), in stretches of bounded memory.

@@ -63,6 +63,16 @@ def test_secrets_are_not_in_repr(tmp_path: Path) -> None:
         ("pipeline_id: one", "pipeline_id: one\npipeline_id: two", "line .*key 'pipeline_id' is there twice"),
         ("pipeline_id:", "\tpipeline_id:", "line 2: not valid YAML"),
         ("type: deltalake", "type: deltalake\n  table: a.b", "belong to iceberg"),
+        (
+            "  tables:",
+            "  snapshot: {chunk_row: 5}\n  tables:",
+            "unknown key 'chunk_row'; did you mean 'chunk_rows'",
+        ),
+        (
+            "  tables:",
+            "  snapshot: {parallel: 0}\n  tables:",
+            r"source\.snapshot\.parallel: .*or equal to 1",
+        ),
     ],
 )
 def test_a_mistake_gives_one_line_with_file_and_key(tmp_path: Path, old: str, new: str, message: str) -> None:

@@ -12,11 +12,14 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import resource
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,11 @@ _PRELOADED = (
     "cdc_platform.destinations.iceberg_snapshot cdc_platform.destinations.iceberg_files pyiceberg.catalog.sql "
     "numpy.ma importlib.readers sqlalchemy.dialects.sqlite.pysqlite polars._utils.parquet pyiceberg.avro.decoder_fast"
 ).split()
+
+
+FILE_BYTES, CLOCK = "CDC_TESTS_FILE_BYTES", "CDC_TESTS_CLOCK"
+"""Variables of a job: no file may grow beyond so many bytes; the process's clock goes wrong by so many seconds."""
+IMPATIENT_SECONDS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,10 @@ class Forks:
         """The exit code, or minus the signal; `stopped` waits for its being stopped, too."""
         self._say({"do": "wait", "pid": pid, "stopped": stopped})
         return int(self._answer())
+
+    def runs(self, pid: int) -> bool:
+        """Whether a command that was not waited for is still at work, or stopped."""
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
     def run(self, variables: Mapping[str, str], words: Path, *arguments: str) -> Ended:
         code = self.wait(self.start(variables, words, *arguments))
@@ -81,8 +93,10 @@ def forks() -> Iterator[Forks]:
 
 
 def in_small_portions() -> None:
-    """Stretches of a few changes, a checkpoint every few commits."""
+    """Stretches of a few changes, a checkpoint every few commits, and short waits for servers and locks."""
     from cdc_platform.change_log import files, log
+    from cdc_platform.engine.locks import exclusive
+    from cdc_platform.sources.mysql import connection
     from cdc_platform.sources.mysql import source as mysql
     from cdc_platform.sources.postgres import source as postgres
     from cdc_platform.sources.postgres.stream import Pace
@@ -93,6 +107,8 @@ def in_small_portions() -> None:
     defaults["stretch_bytes"] = 1500
     log._CHECKPOINT_COMMITS = 4
     files.FILE_ROWS = 4
+    connection._SILENCE_SECONDS = IMPATIENT_SECONDS
+    exclusive.__wrapped__.__defaults__ = (IMPATIENT_SECONDS,)  # type: ignore[attr-defined]
 
 
 def _serve() -> None:
@@ -129,6 +145,11 @@ def _command(job: dict[str, Any]) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     for stream, target in ((0, nothing), (1, sink), (2, sink)):
         os.dup2(target, stream)
+    if limit := job["variables"].get(FILE_BYTES):
+        _print_elsewhere(sink)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+    if wrong := job["variables"].get(CLOCK):
+        _shift_clock(float(wrong))
     sys.argv = ["cdc", *job["arguments"]]
     code = 0
     try:
@@ -137,7 +158,41 @@ def _command(job: dict[str, Any]) -> None:
         code = ended.code if isinstance(ended.code, int) else 1
     sys.stdout.flush()
     sys.stderr.flush()
+    os.closerange(0, 3)
+    with suppress(ChildProcessError):
+        os.wait()
     os._exit(code)
+
+
+def _print_elsewhere(sink: int) -> None:
+    """What is printed is not bounded by the bound of files: a child of this process writes it."""
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        for stream in (1, 2, writing):
+            os.close(stream)
+        while words := os.read(reading, 4096):
+            os.write(sink, words)
+        os._exit(0)
+    os.close(reading)
+    for stream in (1, 2):
+        os.dup2(writing, stream)
+    os.close(writing)
+
+
+def _shift_clock(seconds: float) -> None:
+    """Every clock that tells a date goes wrong by so much; those that measure durations do not, nor do files' times."""
+
+    class Shifted(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(seconds=seconds)
+
+    real, real_ns = time.time, time.time_ns
+    time.time = lambda: real() + seconds
+    time.time_ns = lambda: real_ns() + int(seconds * 1e9)
+    for name, module in list(sys.modules.items()):
+        if name.startswith(("cdc_platform.", "pyiceberg.")) and vars(module).get("datetime") is datetime:
+            module.datetime = Shifted  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

@@ -11,10 +11,12 @@ So each case starts from the same place, follows the same log and is held agains
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -33,7 +35,8 @@ from cdc_platform_tests.world import World
 
 Phase = Literal["begun", "kept"]
 
-_WANTED = ("one_delta_append", "one_iceberg_upsert", "two_delta_upsert", "two_iceberg_append")
+ALL = tuple(f"{t}_{lake}_{mode}" for t in TABLES for lake in ("delta", "iceberg") for mode in ("append", "upsert"))
+WANTED = ("one_delta_append", "one_iceberg_upsert", "two_delta_upsert", "two_iceberg_append")
 _PROPERTIES = {
     "delta": {"delta.checkpointInterval": "2", "delta.enableChangeDataFeed": "true"},
     "iceberg": {"write.metadata.previous-versions-max": "50"},
@@ -63,6 +66,14 @@ class Contents:
     rows: dict[str, Counter[Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A command under way, and where it prints."""
+
+    pid: int
+    words: Path
+
+
 @dataclass(slots=True)
 class Ground:
     system: str
@@ -70,14 +81,16 @@ class Ground:
     forks: Forks
     origin: Origin
     workload: Workload
+    wanted: tuple[str, ...] = WANTED
     pipelines: Pipelines = field(init=False)
+    _started: int = 0
 
     def __post_init__(self) -> None:
         self.world.folder = self._base / "pipelines"
         self.pipelines = Pipelines(self.world, self.origin)
         for table in TABLES:
             self.pipelines.follow(table, keyed=True)
-        self.pipelines.targets = [t for t in self.pipelines.targets if t.pipeline in _WANTED]
+        self.pipelines.targets = [t for t in self.pipelines.targets if t.pipeline in self.wanted]
         self._configure(_PROPERTIES)
         for transaction in first(self.system):
             self.do(transaction)
@@ -92,9 +105,16 @@ class Ground:
         for statement in ("begin", *statements, last):
             self.origin.run("writer", statement)
 
-    def work(self, *, shapes: bool = True) -> None:
-        for transaction in self.workload.transactions(shapes=shapes):
+    def work(self, *, shapes: bool = True) -> int:
+        """Some of the workload; how many transactions that were."""
+        transactions = self.workload.transactions(shapes=shapes)
+        for transaction in transactions:
             self.do(transaction)
+        return len(transactions)
+
+    def reconnect(self) -> None:
+        """The server went and came back."""
+        self.origin = self.pipelines.origin = _origin(self.system, self.world)
 
     # --- the home ------------------------------------------------------------------------------------------------
 
@@ -120,10 +140,30 @@ class Ground:
 
     def cdc(self, command: str = "run", plan: str = "") -> Ended:
         """The command in a process of its own, to which this happens (see failpoints.py)."""
+        return self.ended(self.start(command, plan))
+
+    def start(self, command: str = "run", plan: str = "") -> Started:
+        """The same, not waited for."""
+        self._started += 1
+        words = self._base / f"words-{self._started}.txt"
         variables = self.world.variables | ({VARIABLE: plan} if plan else {})
-        ended = self.forks.run(variables, self._base / "words.txt", command)
-        assert "Traceback" not in ended.words, ended.words
+        return Started(self.forks.start(variables, words, command), words)
+
+    def ended(self, started: Started) -> Ended:
+        ended = Ended(self.forks.wait(started.pid), started.words.read_text())
+        for sign in ("Traceback", "unexpected"):
+            assert sign not in ended.words, ended.words
         return ended
+
+    @contextmanager
+    def stopped_at(self, place: str) -> Iterator[Started]:
+        """A run that stops where it comes to this place, and goes on when the block is done."""
+        started = self.start("run", f"{place}:stop")
+        assert self.forks.wait(started.pid, stopped=True) == -signal.SIGSTOP, started.words.read_text()
+        try:
+            yield started
+        finally:
+            os.kill(started.pid, signal.SIGCONT)
 
     def places(self, command: str = "run") -> Counter[str]:
         """How often the command, which ends well, comes to each place."""
@@ -171,6 +211,10 @@ class Ground:
         for pipeline, bag in undisturbed.rows.items():
             lacking, surplus = bag - found.rows[pipeline], found.rows[pipeline] - bag
             assert not lacking + surplus, f"{pipeline} lacks {lacking}, has too much {surplus}"
+
+    def events(self) -> int:
+        """How many there are in the logs."""
+        return sum(len(self._events(table)) for table in TABLES)
 
     def _log(self, table: str) -> ChangeLog:
         (path,) = (self.world.home / "change_log").glob(f"*/{table}")
@@ -241,7 +285,14 @@ def _first_other(expected: list[Event], there: list[Event]) -> str:
 
 
 @contextmanager
-def ground(system: str, world: World, forks: Forks, seed: int) -> Iterator[Ground]:
-    origin: Origin = PostgresOrigin(world.postgres) if system == "postgres" else MySQLOrigin(world.mysql)
-    with closing(origin):
-        yield Ground(system, world, forks, origin, Workload(system, Random(seed)))
+def ground(system: str, world: World, forks: Forks, seed: int, wanted: tuple[str, ...] = WANTED) -> Iterator[Ground]:
+    """A new ground; `wanted` are its pipelines, some of `ALL`."""
+    made = Ground(system, world, forks, _origin(system, world), Workload(system, Random(seed)), wanted)
+    try:
+        yield made
+    finally:
+        made.origin.close()
+
+
+def _origin(system: str, world: World) -> Origin:
+    return PostgresOrigin(world.postgres) if system == "postgres" else MySQLOrigin(world.mysql)

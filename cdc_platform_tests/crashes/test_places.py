@@ -17,7 +17,7 @@ from random import Random
 import pytest
 
 from cdc_platform.failpoints import FAILPOINTS, REPLIES
-from cdc_platform_tests.crashes.forks import Forks, forks
+from cdc_platform_tests.crashes.forks import Forks
 from cdc_platform_tests.crashes.ground import Contents, Ground, Phase, ground
 from cdc_platform_tests.world import World
 
@@ -32,12 +32,6 @@ _OTHERS = {
     "postgres": ("mysql.log.opened",),
     "mysql": (*(place for place in FAILPOINTS if place.startswith("postgres.")), "capture.shape.marked"),
 }
-
-
-@pytest.fixture(scope="session")
-def forking() -> Iterator[Forks]:
-    with forks() as started:
-        yield started
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ class Workload:
             for change in changes:
                 done += [change(), *(self._transaction() for _ in range(self.chance.randint(1, 2)))]
             done += [["insert into one (id, name, n) values (101, 'kept', 1) on " + self._conflict("id")]]
-            done += [["alter table two add column late int default 5"]]
+            done += [[f"alter table two add column late_{self._added} int default 5"]]
         return done
 
     def _transaction(self) -> list[str]:

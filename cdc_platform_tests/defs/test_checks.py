@@ -64,6 +64,22 @@ def test_the_checks_hold_while_the_source_is_changed(
     assert red(execute(filled, instance, "checks")) == set()
 
 
+def test_verify_is_green_and_red_in_a_job_of_its_own(
+    world: World, filled: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    result = execute(filled, instance, "verify")
+    assert result.success
+    assert verdicts(result).keys() == {f"{table}:verify" for table in TABLES}
+    assert red(result) == set()
+    told = numbers(verdicts(result)["deltalake/items_cdc:verify"])
+    assert told["source_rows_read"] + told["source_rows_digested"] == 10
+    tamper_delta(world.home / "lake" / "deltalake" / "items_cdc")
+    again = execute(filled, instance, "verify")
+    assert red(again) == {"deltalake/items_cdc:verify"}
+    told = numbers(verdicts(again)["deltalake/items_cdc:verify"])
+    assert (told["missing"], told["source_rows_read"], told["lake_files_read"]) == (1, 0, 1)
+
+
 def tamper_delta(path: Path) -> None:
     DeltaTable(str(path)).delete("id = 1")
 

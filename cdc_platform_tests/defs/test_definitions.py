@@ -140,7 +140,14 @@ def test_only_enabled_checks_are_there(tmp_path: Path) -> None:
     definitions = build(Settings(tmp_path, tmp_path), loaded(tmp_path, some, none))
     dg.Definitions.validate_loadable(definitions)
     names = {check.to_user_string() for check in definitions.resolve_asset_graph().asset_check_keys}
-    assert names == {"deltalake/some:row_count", "deltalake/some:lag"}
+    assert names == {
+        "change_log/postgres/none:gap",
+        "change_log/postgres/some:gap",
+        "deltalake/some:row_count",
+        "deltalake/some:lag",
+        "deltalake/some:verify",
+        "deltalake/none:verify",
+    }
 
 
 def test_nothing_of_a_catalog_of_ones_own_is_recorded(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from cdc_platform_tests.engine.test_end_to_end import one_pipeline
 from cdc_platform_tests.world import World, latest
 
 SOURCES: dict[str, Any] = {"postgres": PostgresSource, "mysql": MySQLSource}
-ROWS = 300
+ROWS = 200
 SPREAD = 1000
 
 
@@ -88,7 +88,7 @@ class Shop:
         """Random changes, one transaction each: rows come, go, change, and take other keys, far away or near."""
         with self.session() as session, session.cursor() as cursor:
             for _ in range(times):
-                cursor.execute(f"select id from {self.table}")
+                cursor.execute(f"select id from {self.table} order by id")
                 keys = [row[0] for row in cursor.fetchall()]
                 free = sorted(set(range(-SPREAD, SPREAD)) - set(keys))
                 key, other = self.chance.choice(keys), self.chance.choice(free)
@@ -122,8 +122,9 @@ class Shop:
         assert sorted(tuple(row[name] for name in names) for row in current) == expected
         state = latest(history, ["id"]).values()
         assert sorted(tuple(row[name] for name in names) for row in state) == expected
-        played = replayed(self.log)
-        assert sorted(tuple(row.get(name) for name in names) for row in played.values()) == expected
+        # `title` was called `name` once, and a column that came later is null in rows that did not change since.
+        played = [{"title": row.get("name"), **row} for row in replayed(self.log).values()]
+        assert sorted(tuple(row.get(name) for name in names) for row in played) == expected
         assert len(history) == sum(part.rows for part in self.log.read(0))
 
 

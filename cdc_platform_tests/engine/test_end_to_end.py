@@ -321,7 +321,7 @@ def test_a_table_that_cannot_be_snapshotted_now_does_not_hold_up_those_that_are_
     )
     (world.folder / "late.yaml").write_text(late)
 
-    def unavailable(self: PostgresSource, tables: Sequence[TableName]) -> None:
+    def unavailable(self: PostgresSource, tables: Sequence[TableName], readers: int) -> None:
         raise Unavailable("transactions are open")
 
     with monkeypatch.context() as patch:

@@ -76,7 +76,7 @@ def _die_often(patch: pytest.MonkeyPatch, world: World, owner: Any, method: str,
     for deaths in range(MOST_DEATHS):
         left = [deaths if when == "before" else 0]
         with patch.context() as armed:
-            armed.setattr(owner, method, _deadly(real, when, left))
+            armed.setattr(owner, method, deadly(real, when, left))
             try:
                 world.run()
             except Killed:
@@ -85,7 +85,7 @@ def _die_often(patch: pytest.MonkeyPatch, world: World, owner: Any, method: str,
     raise AssertionError(f"it still dies after {MOST_DEATHS} runs")
 
 
-def _deadly(real: Callable[..., Any], when: str, left: list[int]) -> Callable[..., Any]:
+def deadly(real: Callable[..., Any], when: str, left: list[int]) -> Callable[..., Any]:
     def deadly(*arguments: Any, **named: Any) -> Any:
         if when == "before" and left[0] == 0:
             raise Killed

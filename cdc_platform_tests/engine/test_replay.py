@@ -52,9 +52,10 @@ def test_a_replayed_table_is_the_present_one(empty_world: World, system: str) ->
             assert done.comparison.equal
             assert done.comparison.rows == len(rows(target.lake)) > 0
             assert rows(beside(target)) == rows(target.lake)
+        machine.transaction("update things set n = n + 1")
+        machine.run()
+        for target in machine.targets[1:3]:
             # The new table goes on from where it is.
-            machine.transaction("update things set n = n + 1")
-            machine.run()
             again = replayed(machine, target)
             assert again.comparison is not None
             assert again.comparison.equal

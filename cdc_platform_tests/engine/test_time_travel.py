@@ -11,6 +11,7 @@ from deltalake import DeltaTable
 
 from cdc_platform.engine.at import AsOf
 from cdc_platform.engine.moment import TableVersionNumber, parse_asked
+from cdc_platform.engine.replay import replay, replica_of
 from cdc_platform.errors import ConfigError, Unavailable
 from cdc_platform.model.position import Position, binlog_at
 from cdc_platform_tests.engine.time_machine import State, TimeMachine, time_machine
@@ -31,7 +32,7 @@ def assert_is(machine: TimeMachine, target: Target, state: State, found: AsOf) -
 @SYSTEMS
 def test_every_state_is_found_again(empty_world: World, system: str) -> None:
     with time_machine(empty_world, system, seed=4) as machine:
-        for transactions in (4, 1, 3):
+        for transactions in (3, 1, 2):
             machine.churn(transactions)
             machine.run()
         held = 0
@@ -60,6 +61,9 @@ def test_a_time_is_the_state_after_the_last_commit_by_then(empty_world: World, s
         for state in machine.states if system == "postgres" else machine.states[::2]:
             found = machine.at(target, state.time.isoformat())
             assert_is(machine, target, state, found)
+        # What was committed at the very time is in.
+        newest = machine.events(target)[-1]["timestamp"]["source_ts"]
+        assert_is(machine, target, machine.states[-1], machine.at(target, newest))
         # Nothing has happened since: the source says so.
         assert_is(machine, target, machine.states[-1], machine.at(target, "now"))
         with pytest.raises(ConfigError, match="begins with the table's state"):
@@ -91,17 +95,17 @@ def test_a_table_that_changes_its_shape(empty_world: World, system: str) -> None
         machine.run()
         machine.transaction("insert into things (id, n) values (77, 77)")
         machine.run()
-        for target in machine.targets:
-            for state in machine.states:
+        for number, state in enumerate(machine.states):
+            for target in (machine.targets[number % 4], machine.targets[(number + 1) % 4]):
                 found = machine.at(target, state.position)
                 if found.exact:
                     assert_is(machine, target, state, found)
-            assert machine.at(target, before.position).exact
-            # Rows got their default without a word in the log, until they were compared with the source.
-            found = machine.at(target, unsure.position)
-            assert not found.exact
-            assert "without a word" in found.notes[0]
-            assert machine.at(target, machine.states[-1].position).exact
+        assert machine.at(machine.targets[0], before.position).exact
+        # Rows got their default without a word in the log, until they were compared with the source.
+        found = machine.at(machine.targets[1], unsure.position)
+        assert not found.exact
+        assert "without an event" in found.notes[0]
+        assert machine.at(machine.targets[2], machine.states[-1].position).exact
 
 
 def test_a_position_inside_a_transaction_is_told(empty_world: World) -> None:
@@ -156,6 +160,26 @@ def forget(machine: TimeMachine, target: Target) -> None:
 def assert_is_without_table(state: State, found: AsOf) -> None:
     assert found.exact
     assert state.seen(found.shown) == state.rows
+
+
+def test_a_version_that_lacks_what_went_to_the_quarantine_is_not_named(empty_world: World) -> None:
+    options = {"on_invalid": "quarantine", "columns": {"amount": {"required": True}}}
+    with time_machine(empty_world, "postgres", seed=10, destination=options) as machine:
+        machine.transaction("update things set amount = 1.5 where id = 2")
+        machine.run()
+        for target in machine.targets:
+            for state in machine.states:
+                found = machine.at(target, state.position)
+                assert (found.version, found.origin) == (None, "change log")
+                assert "quarantine" in found.notes[0]
+                assert state.seen(found.shown) == state.rows
+            # A replay holds back the same, in a quarantine of its own.
+            loaded = machine.pipelines.loaded
+            replica = replica_of(loaded[target.pipeline], list(loaded.values()), None)
+            done = replay(machine.world.settings, machine.world.variables, loaded[target.pipeline], replica)
+            assert done.comparison is not None
+            assert done.comparison.equal
+            assert done.application.quarantined == 1
 
 
 def test_the_command(empty_world: World) -> None:

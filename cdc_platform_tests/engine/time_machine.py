@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -140,13 +140,15 @@ class TimeMachine:
 
 
 @contextmanager
-def time_machine(world: World, system: str, seed: int, create: Sequence[str] = KEYED) -> Iterator[TimeMachine]:
+def time_machine(
+    world: World, system: str, seed: int, create: Sequence[str] = KEYED, destination: Mapping[str, Any] | None = None
+) -> Iterator[TimeMachine]:
     """The table with its first rows, its snapshot taken, nothing applied behind it yet."""
     state = world.postgres if system == "postgres" else world.mysql
     origin: Origin = PostgresOrigin(state) if system == "postgres" else MySQLOrigin(state)
     with closing(origin):
         world.folder = world.home.parent / "pipelines"
-        machine = TimeMachine(Pipelines(world, origin), random.Random(seed))
+        machine = TimeMachine(Pipelines(world, origin, dict(destination or {})), random.Random(seed))
         machine.do(*create)
         machine.pipelines.follow("things", keyed=create is KEYED)
         machine.pipelines.write()

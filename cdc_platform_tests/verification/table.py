@@ -27,7 +27,7 @@ class Verifiable:
     """The table `things` of `ROWS` rows and its pipeline, run twice, with changes in between."""
 
     def __init__(self, world: World, folder: Path, system: str, form: str, mode: str, part_rows: int = 50) -> None:
-        self.world, self.system, self.form, self.mode, self.part_rows = world, system, form, mode, part_rows
+        self._take(world, system, form, mode, part_rows, "target")
         self.do(CREATE)
         if system == "postgres":
             self.do("alter table things replica identity full")
@@ -40,13 +40,26 @@ class Verifiable:
         self.do("update things set amount = amount + 1 where id in (3, 120)", "delete from things where id = 200")
         world.run()
 
+    @classmethod
+    def opened(
+        cls, world: World, system: str, form: str, mode: str, name: str = "target", part_rows: int = 50
+    ) -> Verifiable:
+        """Another table, which is there already."""
+        made = cls.__new__(cls)
+        made._take(world, system, form, mode, part_rows, name)
+        return made
+
+    def _take(self, world: World, system: str, form: str, mode: str, part_rows: int, name: str) -> None:
+        self.world, self.system, self.form, self.mode = world, system, form, mode
+        self.part_rows, self.name = part_rows, name
+
     def do(self, *statements: str) -> None:
         (self.world.postgres_do if self.system == "postgres" else self.world.mysql_do)(*statements)
 
-    def verify(self, repair: bool = False, full: bool = False) -> Verified:
+    def verify(self, repair: bool = False, full: bool = False, in_database: bool = False) -> Verified:
         """Raises the pipeline's error."""
         everything = self.world.pipelines()
-        options = Options(repair, full, self.part_rows)
+        options = Options(repair, full, in_database, self.part_rows)
         (found,) = verify(self.world.settings, self.world.variables, everything, select(everything, []), options)
         if found.error:
             raise found.error
@@ -58,7 +71,7 @@ class Verifiable:
         """The destination, by DuckDB."""
         if self.form == "deltalake":
             return readers.duckdb_delta(self.delta_path).to_dicts()
-        return readers.duckdb_iceberg(self.world.iceberg_table("target").metadata_location).to_dicts()
+        return readers.duckdb_iceberg(self.world.iceberg_table(self.name).metadata_location).to_dicts()
 
     def assert_equal(self) -> None:
         """The destination's state is the source's."""
@@ -74,25 +87,31 @@ class Verifiable:
 
     @property
     def delta_path(self) -> Path:
-        return self.world.home / "lake" / "deltalake" / "target"
+        return self.world.home / "lake" / "deltalake" / self.name
 
     def arrow(self) -> pa.Table:
         """All rows of the destination, by the format's own library."""
         if self.form == "deltalake":
             return pa.table(DeltaTable(str(self.delta_path)).to_pyarrow_table())
-        return self.world.iceberg_table("target").scan().to_arrow()
+        return self.world.iceberg_table(self.name).scan().to_arrow()
 
     def delete(self, column: str, value: int) -> None:
         if self.form == "deltalake":
             DeltaTable(str(self.delta_path)).delete(f"{column} = {value}")
         else:
-            self.world.iceberg_table("target").delete(f"{column} == {value}")
+            self.world.iceberg_table(self.name).delete(f"{column} == {value}")
+
+    def delete_all(self, column: str, cell: object) -> None:
+        """Of a Delta table the rows with this cell, whatever its type."""
+        rows = self.arrow()
+        kept = rows.filter(pc.not_equal(rows[column], pa.scalar(cell, rows[column].type)))
+        write_deltalake(str(self.delta_path), kept, mode="overwrite")
 
     def add(self, rows: pa.Table) -> None:
         if self.form == "deltalake":
             write_deltalake(str(self.delta_path), rows, mode="append")
         else:
-            table = self.world.iceberg_table("target")
+            table = self.world.iceberg_table(self.name)
             table.append(rows.select(table.schema().column_names).cast(table.schema().as_arrow()))
 
     def set(self, value: int, column: str, cell: object) -> None:
@@ -110,21 +129,21 @@ class Verifiable:
             rest = self.arrow().drop_columns([name])
             write_deltalake(str(self.delta_path), rest, mode="overwrite", schema_mode="overwrite")
         else:
-            with self.world.iceberg_table("target").update_schema(allow_incompatible_changes=True) as update:
+            with self.world.iceberg_table(self.name).update_schema(allow_incompatible_changes=True) as update:
                 update.delete_column(name)
 
     def add_column(self, name: str) -> None:
         if self.form == "deltalake":
             DeltaTable(str(self.delta_path)).alter.add_columns([Field(name, PrimitiveType("integer"))])
         else:
-            with self.world.iceberg_table("target").update_schema() as update:
+            with self.world.iceberg_table(self.name).update_schema() as update:
                 update.add_column(name, IntegerType())
 
     def files(self) -> list[Path]:
         """The live data files."""
         if self.form == "deltalake":
             return [Path(uri) for uri in DeltaTable(str(self.delta_path)).file_uris()]
-        paths = self.world.iceberg_table("target").inspect.files()["file_path"].to_pylist()
+        paths = self.world.iceberg_table(self.name).inspect.files()["file_path"].to_pylist()
         return [Path(path.removeprefix("file://")) for path in paths]
 
     def edit_in_place(self, value: int, column: str, cell: object) -> None:

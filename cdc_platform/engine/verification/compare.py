@@ -48,11 +48,16 @@ class Work:
     parts: int = 0
     parts_compared: int = 0
     source_rows_read: int = 0
+    source_rows_digested: int = 0
     log_files: int = 0
     log_files_read: int = 0
     lake_files: int = 0
     lake_files_read: int = 0
     quarantined_keys: int = 0
+
+    @property
+    def source_rows(self) -> int:
+        return self.source_rows_read + self.source_rows_digested
 
 
 @dataclass(slots=True)
@@ -114,6 +119,11 @@ class Comparison:
         unequal = differing(source, latest, VALUES)
         done.state = bool(unequal)
         self._compare_rows(unequal, {int(p): int(n) for p, n in latest.select(PART, ROWS).iter_rows()}, log, done.keys)
+        if unequal and not done.keys.any:
+            raise NotUnderstood(
+                f"{self._origin.table}: the database digests rows otherwise than they were read, though none differs; "
+                "verify without --in-database, and report the column types"
+            )
 
         lake = self._digests(kept, progress)
         held = added(pl.concat([pl.DataFrame(schema=FILES), *lake.values()]), ALL)
@@ -130,6 +140,7 @@ class Comparison:
         equal = state.filter(~pl.col(PART).is_in(pl.Series(unequal, dtype=pl.UInt32).implode()))
         done.kept = Kept(kept.parts, kept.whole, equal, log, {of: f for of, f in lake.items() if of is not None})
         self.work.source_rows_read = self._origin.rows_read
+        self.work.source_rows_digested = self._origin.rows_digested
         self.work.parts_compared = len(set(touched) | set(wrong))
         return done
 
@@ -225,10 +236,10 @@ class Comparison:
             for file in self._holding(parts, log)
             for rows in self._expected.rows(file)
         ]
-        return pl.concat([self._empty(), *frames])
+        return pl.concat([self._empty().drop(VALUES), *frames])
 
     def _empty(self) -> pl.DataFrame:
-        return self._marking.whole(pl.DataFrame(schema=self._marking.types))
+        return self._marking.both(pl.DataFrame(schema=self._marking.types))
 
     # Rows of parts that differ
 

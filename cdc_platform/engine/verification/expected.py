@@ -17,7 +17,7 @@ from cdc_platform.engine.verification.marks import COUNT, Marking
 from cdc_platform.engine.verification.spool import DELETED
 from cdc_platform.model.change import DELETE, INSERT, UPDATE
 from cdc_platform.model.collapse import history
-from cdc_platform.model.conversion import eased
+from cdc_platform.model.conversion import Held, eased
 from cdc_platform.model.projection import Projection, polars_type
 
 EVENT_COLUMNS = ("operation", "timestamp", "metadata", "before", "after", "_at", "_ordinal", "_snapshot")
@@ -37,14 +37,14 @@ class Expected:
     """`plan` is the present projection; older events are brought into its target from their own shape.
 
     `held_back` are the rows of the pipeline's quarantine: their events never reached the destination. With `eases`, old
-    images that do not fit are null there (see conversion.py).
+    images that do not fit are null there (see conversion.py): what a quarantine's pipeline cannot hold.
     """
 
     log: ChangeLog
     plan: Projection
     marking: Marking
     held_back: pl.DataFrame
-    eases: bool = False
+    eases: Held | None = None
 
     @property
     def apart(self) -> bool:
@@ -73,7 +73,7 @@ class Expected:
                 yield self._counted(plan, ordered)
                 continue
             rows = self._projected(plan, history(self._with_moves(ordered, file)))
-            yield self.marking.whole(rows).with_columns((rows["_cdc_operation"] == DELETE).alias(DELETED))
+            yield self.marking.both(rows).with_columns((rows["_cdc_operation"] == DELETE).alias(DELETED))
 
     def aside(self) -> pl.DataFrame:
         """The keys, in the source's present columns, of which an event is held back: what the destination has of them
@@ -103,7 +103,7 @@ class Expected:
         ids = self.held_back["event_id"].implode()
         for frame in read_file(file.path, file.shape, columns=_WITH_ID if self.held_back.height else EVENT_COLUMNS):
             admitted = frame.filter(~pl.col("event_id").is_in(ids)) if self.held_back.height else frame
-            yield _ordered(eased(admitted, self._plan(file)) if self.eases else admitted)
+            yield _ordered(eased(admitted, self._plan(file), self.eases) if self.eases else admitted)
 
     def _plan(self, file: LogFile) -> Projection:
         return Projection(self.plan.target, self.plan.system, file.shape.schema, self.plan.keeps_deletes)

@@ -13,6 +13,7 @@ from typing import Final
 import polars as pl
 
 from cdc_platform.engine.verification.parts import PART, Parts
+from cdc_platform.model.canonical import alike, row_words
 from cdc_platform.model.digest import row_hashes
 from cdc_platform.model.projection import Projection, polars_type
 
@@ -33,13 +34,18 @@ class Marking:
     names: tuple[str, ...]
     types: pl.Schema
     parts: Parts
+    canonical: bool = False
 
     @classmethod
-    def of(cls, plan: Projection, parts: Parts) -> Marking:
+    def of(cls, plan: Projection, parts: Parts, in_database: bool = False) -> Marking:
         fields = plan.target.fields
         types = pl.Schema({field.name: polars_type(field.type) for field in fields})
         mapped = tuple(field.name for _, field in plan.pairs)
-        return cls(plan.target.key, mapped, tuple(f.name for f in fields), types, parts)
+        # The database says the same of ranges of its own columns, where the destination has their values as they are.
+        canonical = (
+            in_database and bool(parts.ranges) and all(alike(column.type, field.type) for column, field in plan.pairs)
+        )
+        return cls(plan.target.key, mapped, tuple(f.name for f in fields), types, parts, canonical)
 
     @property
     def identity(self) -> list[str]:
@@ -48,16 +54,25 @@ class Marking:
 
     def values(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Key, `PART`, `VALUES` of rows of (at least) the mapped columns."""
-        hashes = row_hashes(rows.select(self.mapped))
-        named = (series.alias(name) for series, name in zip(hashes, VALUES, strict=True))
-        return pl.DataFrame([*(rows[name] for name in self.key), self.parts.of(rows), *named])
+        return pl.DataFrame([*(rows[name] for name in self.key), self.parts.of(rows), *self._values(rows)])
 
     def whole(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Key, `PART`, `ALL` of rows of all columns."""
+        return pl.DataFrame([*(rows[name] for name in self.key), self.parts.of(rows), *self._all(rows)])
+
+    def both(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Key, `PART`, `VALUES`, `ALL` of rows of all columns."""
-        marks = self.values(rows)
-        rest = [name for name in self.names if name not in self.mapped]
-        hashes = row_hashes(pl.DataFrame([marks[VALUES[0]], marks[VALUES[1]], *(rows[name] for name in rest)]))
-        return marks.with_columns(series.alias(name) for series, name in zip(hashes, ALL, strict=True))
+        return self.whole(rows).with_columns(self._values(rows))
+
+    def _values(self, rows: pl.DataFrame) -> list[pl.Series]:
+        """As the database digests rows where it can (canonical.py), else by Polars' hashes, which are faster."""
+        cells = rows.select(self.mapped)
+        hashes = row_words(cells).get_columns() if self.canonical else row_hashes(cells)
+        return [series.alias(name) for series, name in zip(hashes, VALUES, strict=True)]
+
+    def _all(self, rows: pl.DataFrame) -> list[pl.Series]:
+        hashes = row_hashes(rows.select(self.names))
+        return [series.alias(name) for series, name in zip(hashes, ALL, strict=True)]
 
 
 def sums(marks: pl.DataFrame, hashes: Sequence[str], by: Sequence[str] = (PART,)) -> pl.DataFrame:

@@ -32,7 +32,7 @@ from cdc_platform.engine.places import file_name
 from cdc_platform.engine.progress import Progress, silent
 from cdc_platform.engine.reconcile import reconcile
 from cdc_platform.engine.shaping import present_projection
-from cdc_platform.engine.validity import quarantine_of
+from cdc_platform.engine.validity import held_by, quarantine_of
 from cdc_platform.engine.verification import kept as keeping
 from cdc_platform.engine.verification.compare import Compared, Comparison, Work
 from cdc_platform.engine.verification.expected import Expected
@@ -41,7 +41,7 @@ from cdc_platform.engine.verification.marks import Marking
 from cdc_platform.engine.verification.origin import Origin
 from cdc_platform.engine.verification.parts import ROWS_A_PART, Parts, parts_for
 from cdc_platform.engine.verification.shape import ShapeDifference, mend_shape, shape_difference
-from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, Unavailable
+from cdc_platform.errors import CdcError, NeedsPerson, Unavailable
 from cdc_platform.model.evolution import carried, differences
 from cdc_platform.model.projection import Projection
 from cdc_platform.quality.checks import Verdict, verified
@@ -51,10 +51,12 @@ from cdc_platform.sources.source import Snapshot
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`full` uses nothing that is kept. `part_rows` is about how many rows are compared as one."""
+    """`full` uses nothing that is kept. `in_database` lets the database compute the digests of its rows where it can
+    (canonical.py). `part_rows` is about how many rows are compared as one."""
 
     repair: bool = False
     full: bool = False
+    in_database: bool = False
     part_rows: int = ROWS_A_PART
 
 
@@ -122,19 +124,17 @@ def _verify_source(
             locks.enter_context(exclusive(flow.locks, flow.lock))
         ready = []
         for flow in flows:
-            if flow.log.position() is None:
-                reason = f"nothing captured yet; run: cdc run {flow.pipeline.id}"
-                found[flow.pipeline.id].error = ConfigError(reason)
+            if flow.log.position() is None or flow.destination.schema() is None:
+                reason = f"there is no destination table to verify yet; run: cdc run {flow.pipeline.id}"
+                found[flow.pipeline.id].error = Unavailable(reason)
             else:
                 ready.append(flow)
         if not ready:
             return list(found.values())
-        followed = dataclasses.replace(
-            feed, logs={t: log for t, log in feed.logs.items() if log.position() is not None}
-        )
+        followed = feed.only([table for table, log in feed.logs.items() if log.position() is not None])
         capture(followed, progress=progress)
         with feed.source.snapshot(list(dict.fromkeys(flow.table for flow in ready))) as snapshot:
-            captured = capture(followed, snapshot.position, progress, snapshots=False)
+            captured = capture(followed, snapshot.position, progress)
             for flow in ready:
                 began = time.monotonic()
                 one = found[flow.pipeline.id]
@@ -217,12 +217,12 @@ class _Verification:
         if contents is None:
             raise NeedsPerson(f"{self.flow.pipeline.id}: its destination is gone; run again to make it anew")
         usable = known or keeping.nothing(self._parts(plan))
-        marking = Marking.of(plan, usable.parts)
+        marking = Marking.of(plan, usable.parts, self.options.in_database)
         history = self.flow.pipeline.config.destination.write_mode == "append"
         folder = self._folder() / "spool"
         held_back = self._held_back()
         keeps = self.flow.pipeline.config.destination.on_invalid == "quarantine"
-        expected = Expected(self.flow.log, plan, marking, held_back, keeps)
+        expected = Expected(self.flow.log, plan, marking, held_back, held_by(self.flow) if keeps else None)
         comparison = Comparison(
             expected,
             Origin(self.snapshot, self.flow.table, plan, marking, expected.aside()),
@@ -250,7 +250,8 @@ class _Verification:
 
     def _fingerprint(self, plan: Projection) -> str:
         held_back = self._held_back()["event_id"].sort().to_list()
-        described = [self.flow.log.id(), len(self.flow.log.shapes()), plan, self.options.part_rows, held_back]
+        how = (self.options.part_rows, self.options.in_database)
+        described = [self.flow.log.id(), len(self.flow.log.shapes()), plan, how, held_back]
         return keeping.fingerprint_of("\x00".join(map(str, described)))
 
     def _held_back(self) -> pl.DataFrame:

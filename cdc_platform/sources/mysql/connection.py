@@ -88,7 +88,7 @@ def connect(target: MySQLConnection) -> Connection[Any]:
             host=target.host,
             port=target.port,
             user=target.user,
-            password=target.password,
+            password=target.password.encode(),  # of text the driver would make Latin-1, MySQL's clients send UTF-8
             database=target.database,
             charset="utf8mb4",
             connect_timeout=_CONNECT_SECONDS,

@@ -70,6 +70,7 @@ class MySQLSnapshot:
     taken: datetime
     number: int
     catalogue: Catalogue
+    readers: int = 1
     _reader: PacketReader | None = field(default=None)
 
     def schema(self, table: TableName) -> TableSchema:

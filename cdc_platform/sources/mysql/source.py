@@ -172,8 +172,11 @@ class MySQLSource:
         return Position(self._head().at)
 
     @contextmanager
-    def snapshot(self, tables: Sequence[TableName]) -> Iterator[MySQLSnapshot]:
-        """A consistent read of these tables on a connection of its own; none of them can be altered meanwhile."""
+    def snapshot(self, tables: Sequence[TableName], readers: int = 1) -> Iterator[MySQLSnapshot]:
+        """A consistent read of these tables on a connection of its own; none of them can be altered meanwhile.
+
+        There is one reader, whatever is asked for: no other session can be let into a snapshot.
+        """
         with session(self._target) as opened:
             yield take_snapshot(
                 self._target,

@@ -194,6 +194,15 @@ class PostgresConnection:
             )
         if "no pg_hba.conf entry" in text:
             return ConfigError(f"{self.label}: pg_hba.conf lets user '{self.user}' not in from here")
+        if "permission denied for database" in text:
+            return NeedsPerson(
+                f"{self.label}: user '{self.user}' may not connect to '{self.database}'; run: "
+                f"grant connect on database {identifier(self.database)} to {identifier(self.user)}"
+            )
+        if "is not permitted to log in" in text:
+            return NeedsPerson(
+                f"{self.label}: user '{self.user}' may not log in; run: alter role {identifier(self.user)} login"
+            )
         if "database" in text and "does not exist" in text:
             return ConfigError(f"{self.label}: there is no database '{self.database}'")
         if "role" in text and "does not exist" in text:

@@ -4,8 +4,8 @@
 
 LOCK takes no snapshot, so one can still be imported after it. The order matters: a session that asks for its lock only
 when it reads waits behind whoever meanwhile waits to alter the table, who waits for the lock that keeps the table as it
-is: for ever. So one session locks all tables at first, and reads them one after the other. A second one at the same
-time, or one after a failed read, has to ask for its lock, and gives up after a while. Layer: sources.
+is: for ever. So as many sessions as are to read at a time lock all tables at first. One more than these, or one after a
+failed read, has to ask for its lock, and gives up after a while. Layer: sources.
 """
 
 from __future__ import annotations
@@ -20,24 +20,33 @@ from cdc_platform.sources.postgres.locks import own_rows
 
 
 class Readers:
-    """To be closed. `adopt` the snapshot before reading."""
+    """`count` of them, to be closed. `adopt` the snapshot before reading, which threads may do at the same time."""
 
-    def __init__(self, connection: PostgresConnection, tables: Sequence[CatalogueTable], lock_seconds: float) -> None:
+    def __init__(
+        self, connection: PostgresConnection, tables: Sequence[CatalogueTable], lock_seconds: float, count: int = 1
+    ) -> None:
         self._connection, self._lock_seconds, self._snapshot = connection, lock_seconds, ""
-        self._waiting: Any = self._locked(tables)  # the session that holds all locks, while it is not reading
+        self._waiting: list[Any] = []  # the sessions that hold all locks, while they are not reading
+        try:
+            for _ in range(count):
+                self._waiting.append(self._locked(tables))
+        except BaseException:
+            self.close()
+            raise
 
     def adopt(self, snapshot: str) -> None:
         """Read in the exported snapshot of this name from now on."""
         self._snapshot = snapshot
-        self._import(self._waiting)
+        for session in self._waiting:
+            self._import(session)
 
     @contextmanager
     def reading(self, table: CatalogueTable) -> Iterator[Any]:
         """An ADBC cursor that sees the snapshot. A session whose reading was not brought to its end is given up."""
-        first, self._waiting = self._waiting, None
-        session = first
-        if session is None:
-            session = self._locked([table])
+        try:
+            session, kept = self._waiting.pop(), True
+        except IndexError:
+            session, kept = self._locked([table]), False
             self._import(session)
         try:
             with closing(session.cursor()) as cursor:
@@ -45,15 +54,14 @@ class Readers:
         except BaseException:
             session.close()
             raise
-        if first is None:
-            session.close()
+        if kept:
+            self._waiting.append(session)
         else:
-            self._waiting = first
+            session.close()
 
     def close(self) -> None:
-        if self._waiting is not None:
-            self._waiting.close()
-            self._waiting = None
+        while self._waiting:
+            self._waiting.pop().close()
 
     def _locked(self, tables: Sequence[CatalogueTable]) -> Any:
         session = self._connection.arrow()

@@ -21,6 +21,8 @@ from cdc_platform.model.position import Position, format_lsn, parse_lsn
 from cdc_platform.sources.postgres.catalogue import Session
 from cdc_platform.sources.postgres.connection import PostgresConnection, identifier
 
+# Less than this is not worth another look at it.
+_WORTH_BYTES = 16 << 20
 _NAME = re.compile(r"[a-z0-9_]{1,63}")
 
 _STATE = """
@@ -139,6 +141,23 @@ def advance(session: Session, name: str, lsn: int) -> None:
     with session.cursor() as cursor:
         cursor.execute("select pg_replication_slot_advance(%s, %s::pg_lsn)", [name, format_lsn(lsn)])
     failpoint("postgres.slot.moved", psycopg2.OperationalError)
+
+
+def release(session: Session, name: str) -> None:
+    """Let the server drop WAL up to about where the slot was moved on to.
+
+    What it keeps (`restart_lsn`) moves only as far as the first place after the old mark from which decoding can begin.
+    The rest of the way is found by decoding what lies before the new mark once more, of which nothing is given out.
+    """
+    slot = read_slot(session, name)
+    if slot is None or slot.confirmed is None or slot.restart is None or slot.confirmed - slot.restart < _WORTH_BYTES:
+        return
+    with session.cursor() as cursor:
+        cursor.execute(
+            "select count(*) from pg_logical_slot_peek_binary_changes(%s, %s::pg_lsn, 1, 'proto_version', '1',"
+            " 'publication_names', %s)",
+            [name, format_lsn(slot.confirmed), name],
+        )
 
 
 def flushed(session: Session) -> int:

@@ -57,7 +57,8 @@ class PostgresSnapshot:
     export: Export
     taken_at: int
     tables: Locked
-    readers: Readers
+    sessions: Readers
+    readers: int
 
     @property
     def position(self) -> Position:
@@ -124,7 +125,7 @@ class PostgresSnapshot:
     @contextmanager
     def _reading(self, table: TableName) -> Iterator[tuple[Any, CatalogueTable]]:
         shape = self._shape(table)
-        with self.readers.reading(shape) as cursor:
+        with self.sessions.reading(shape) as cursor:
             with self.connection.errors(f"reading {table}"):
                 cursor.execute(_REWRITTEN.format(oid=shape.oid))
                 if cursor.fetchone() != (0,):

@@ -189,20 +189,20 @@ class PostgresSource:
             return Position(flushed)
 
     @contextmanager
-    def snapshot(self, tables: Sequence[TableName]) -> Iterator[PostgresSnapshot]:
+    def snapshot(self, tables: Sequence[TableName], readers: int = 1) -> Iterator[PostgresSnapshot]:
         session = self._session()
         with self._connection.errors("looking at the slot"):
             slots.resumable_slot(session, self._slot, Position(slots.inserted(session)))
         name, patience = f"cdc_snapshot_{secrets.token_hex(6)}", self._patience
         with (
             locked(self._connection, session, tables, self._slot, self._as_text, patience.locks) as kept,
-            closing(Readers(self._connection, list(kept.shapes.values()), patience.locks)) as readers,
+            closing(Readers(self._connection, list(kept.shapes.values()), patience.locks, readers)) as sessions,
             slots.exported_snapshot(self._connection, session, name, patience.open_transactions) as export,
         ):
             with self._connection.errors("exporting a snapshot"):
                 taken_at = slots.server_time(session)
-            readers.adopt(export.snapshot)
-            yield PostgresSnapshot(self._connection, export, taken_at, kept, readers)
+            sessions.adopt(export.snapshot)
+            yield PostgresSnapshot(self._connection, export, taken_at, kept, sessions, readers)
 
     def changes(self, followed: Mapping[TableName, Followed], start: Position, until: Position) -> Iterator[Captured]:
         session = self._session()
@@ -241,6 +241,8 @@ class PostgresSource:
         if self._acknowledged:
             with self._connection.errors("moving the slot on"):
                 slots.advance(self._session(), self._slot, self._acknowledged)
+                if not self._reading:  # the next question would do it by the way
+                    slots.release(self._session(), self._slot)
 
     def _session(self) -> Session:
         if self._control is None or self._control.closed:
