@@ -41,5 +41,5 @@ def mend_shape(flow: Flow, shape: ShapeDifference) -> None:
     except SchemaConflict as error:
         raise SchemaConflict(
             f"the columns {', '.join(shape.columns)} of the destination were changed by somebody else, and cannot be "
-            f"brought back in place ({error}); move the table away and run again: it is made anew from its change log"
+            f"brought back in place ({error}); cdc replay builds the table anew from its change log"
         ) from error
