@@ -209,6 +209,7 @@ class ChangeLog:
         try:
             shutil.rmtree(aside, ignore_errors=True)
             self.path.rename(aside)
+            failpoint("log.discarded")
             shutil.rmtree(aside, ignore_errors=True)
         except OSError as error:
             raise self._unwritable(error) from error
@@ -295,6 +296,7 @@ class ChangeLog:
         table = self._continued(position)
         standing.check(table, Step.GAP_FOUND)
         noted = standing.noted(lost, reason, first_available)
+        failpoint("log.gap.committing")
         return self._commit(table, "GAP", [_transaction(standing.GAP, table.version() + 1)], position, noted)
 
     def begin_resync(self, identity: str, position: Position) -> int:
@@ -308,6 +310,7 @@ class ChangeLog:
         origin = self.origin()
         if origin.identity != identity:
             actions += [self._metadata(table, {_ORIGIN: json.dumps(asdict(replace(origin, identity=identity)))})]
+        failpoint("log.resync.committing")
         return self._commit(table, "RESYNC", actions, position, {})
 
     def set_aside(self, place: Path) -> bool:

@@ -26,7 +26,7 @@ def metrics_file(settings: Settings) -> Path:
 
 
 def observation(
-    pipeline: Pipeline, application: Application, error: CdcError | None, kept: Mapping[str, int], quarantined: int = 0
+    pipeline: Pipeline, application: Application, error: CdcError | None, kept: Mapping[str, int]
 ) -> Observation:
     """What a run says of a pipeline; `kept` are the bytes that each source keeps of its log."""
     source = pipeline.config.source.label
@@ -38,7 +38,7 @@ def observation(
         application.lag_seconds if error is not None or application.lag_seconds else 0.0,
         kept.get(source),
         application.events,
-        quarantined,
+        application.quarantined,
     )
 
 

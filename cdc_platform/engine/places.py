@@ -30,7 +30,16 @@ def file_name(text: str) -> str:
 def log_folder(table: TableName, schema: str) -> str:
     """`table`, or `schema.table` where the schema is not the source's default one."""
     names = [table.name] if table.schema == schema else [table.schema, table.name]
-    return _shortened(".".join(_ODD.sub(lambda odd: f"~{ord(odd[0]):x}~", name) for name in names))
+    return _shortened(".".join(_plain(name) for name in names))
+
+
+def quarantine_folder(pipeline: str) -> str:
+    """For the quarantine of the pipeline of this id: a Delta table, whose readers decode what looks like a URL."""
+    return _shortened(_plain(pipeline))
+
+
+def _plain(name: str) -> str:
+    return _ODD.sub(lambda odd: f"~{ord(odd[0]):x}~", name)
 
 
 def inside(root: Path, path: Path) -> Path:

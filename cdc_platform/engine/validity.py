@@ -14,12 +14,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote
 
 import polars as pl
 
 from cdc_platform.engine.feeds import Flow
 from cdc_platform.engine.images import as_json
+from cdc_platform.engine.places import inside, quarantine_folder
 from cdc_platform.engine.shaping import column_named
 from cdc_platform.errors import ConfigError, InvalidRow
 from cdc_platform.model.change import DELETE, TIMESTAMP_UTC
@@ -38,8 +38,10 @@ _RULE, _COLUMN, _REASON = "rule", "column", "reason"
 def quarantine_of(flow: Flow) -> Quarantine:
     """The pipeline's quarantine, whether there is anything in it or not."""
     written = flow.pipeline.config.destination.quarantine
-    name = quote(flow.pipeline.id, safe="")
-    return Quarantine(Path(written) if written else flow.locks.parent / "lake" / "quarantine" / name)
+    if written:
+        return Quarantine(Path(written))
+    root = flow.locks.parent / "lake" / "quarantine"
+    return Quarantine(inside(root, root / quarantine_folder(flow.pipeline.id)))
 
 
 def held_by(flow: Flow) -> Held:

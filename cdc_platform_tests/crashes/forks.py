@@ -33,8 +33,9 @@ _PRELOADED = (
 ).split()
 
 
-FILE_BYTES, CLOCK = "CDC_TESTS_FILE_BYTES", "CDC_TESTS_CLOCK"
-"""Variables of a job: no file may grow beyond so many bytes; the process's clock goes wrong by so many seconds."""
+FILE_BYTES, CLOCK, LOCK = "CDC_TESTS_FILE_BYTES", "CDC_TESTS_CLOCK", "CDC_TESTS_LOCK"
+"""Variables of a job: no file may grow beyond so many bytes; the process's clock goes wrong by so many seconds; a lock
+is waited for so many seconds."""
 IMPATIENT_SECONDS = 4
 
 
@@ -93,9 +94,8 @@ def forks() -> Iterator[Forks]:
 
 
 def in_small_portions() -> None:
-    """Stretches of a few changes, a checkpoint every few commits, and short waits for servers and locks."""
+    """Stretches of a few changes, a checkpoint every few commits, and short waits for a silent server."""
     from cdc_platform.change_log import files, log
-    from cdc_platform.engine.locks import exclusive
     from cdc_platform.sources.mysql import connection
     from cdc_platform.sources.mysql import source as mysql
     from cdc_platform.sources.postgres import source as postgres
@@ -108,7 +108,6 @@ def in_small_portions() -> None:
     log._CHECKPOINT_COMMITS = 4
     files.FILE_ROWS = 4
     connection._SILENCE_SECONDS = IMPATIENT_SECONDS
-    exclusive.__wrapped__.__defaults__ = (IMPATIENT_SECONDS,)  # type: ignore[attr-defined]
 
 
 def _serve() -> None:
@@ -139,6 +138,7 @@ def _threads() -> set[str]:
 def _command(job: dict[str, Any]) -> None:
     """`cdc` as its own process would do it; never returns."""
     from cdc_platform.cli.main import main
+    from cdc_platform.engine.locks import exclusive
 
     os.environ.update(job["variables"])
     sink = os.open(job["words"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
@@ -150,6 +150,8 @@ def _command(job: dict[str, Any]) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
     if wrong := job["variables"].get(CLOCK):
         _shift_clock(float(wrong))
+    if patience := job["variables"].get(LOCK):
+        exclusive.__wrapped__.__defaults__ = (float(patience),)  # type: ignore[attr-defined]
     sys.argv = ["cdc", *job["arguments"]]
     code = 0
     try:

@@ -87,7 +87,9 @@ class Ground:
 
     def __post_init__(self) -> None:
         self.world.folder = self._base / "pipelines"
-        self.pipelines = Pipelines(self.world, self.origin)
+        # Snapshots in several chunks, each of a moment of its own.
+        in_chunks = {"snapshot": {"chunk_rows": 5, "hold_seconds": 0}}
+        self.pipelines = Pipelines(self.world, self.origin, source=in_chunks)
         for table in TABLES:
             self.pipelines.follow(table, keyed=True)
         self.pipelines.targets = [t for t in self.pipelines.targets if t.pipeline in self.wanted]
@@ -111,6 +113,13 @@ class Ground:
         for transaction in transactions:
             self.do(transaction)
         return len(transactions)
+
+    def replace_two(self) -> None:
+        """The table is dropped and made again, with its first rows."""
+        self.do(["drop table two"])
+        for transaction in first(self.system):
+            if any(" two " in statement for statement in transaction):
+                self.do(transaction)
 
     def reconnect(self) -> None:
         """The server went and came back."""
@@ -138,16 +147,20 @@ class Ground:
         elif self.system == "postgres":
             self._ask(f"drop publication if exists {self._slot}")
 
-    def cdc(self, command: str = "run", plan: str = "") -> Ended:
+    def cdc(self, command: str = "run", *arguments: str, plan: str = "") -> Ended:
         """The command in a process of its own, to which this happens (see failpoints.py)."""
-        return self.ended(self.start(command, plan))
+        return self.ended(self.start(command, *arguments, plan=plan))
 
-    def start(self, command: str = "run", plan: str = "") -> Started:
+    def ends_well(self, *command: str) -> None:
+        ended = self.cdc(*command)
+        assert ended.code == 0, f"{' '.join(command)}: exit code {ended.code}: {ended.words}"
+
+    def start(self, command: str = "run", *arguments: str, plan: str = "") -> Started:
         """The same, not waited for."""
         self._started += 1
         words = self._base / f"words-{self._started}.txt"
         variables = self.world.variables | ({VARIABLE: plan} if plan else {})
-        return Started(self.forks.start(variables, words, command), words)
+        return Started(self.forks.start(variables, words, command, *arguments), words)
 
     def ended(self, started: Started) -> Ended:
         ended = Ended(self.forks.wait(started.pid), started.words.read_text())
@@ -158,7 +171,7 @@ class Ground:
     @contextmanager
     def stopped_at(self, place: str) -> Iterator[Started]:
         """A run that stops where it comes to this place, and goes on when the block is done."""
-        started = self.start("run", f"{place}:stop")
+        started = self.start("run", plan=f"{place}:stop")
         assert self.forks.wait(started.pid, stopped=True) == -signal.SIGSTOP, started.words.read_text()
         try:
             yield started
@@ -169,7 +182,7 @@ class Ground:
         """How often the command, which ends well, comes to each place."""
         trace = self._base / "places"
         trace.write_text("")
-        ended = self.cdc(command, f"*:trace:{trace}")
+        ended = self.cdc(command, plan=f"*:trace:{trace}")
         assert ended.code == 0, ended.words
         return Counter(trace.read_text().splitlines())
 

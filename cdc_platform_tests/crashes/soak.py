@@ -45,7 +45,7 @@ class Soak:
         plan = ""
         if self.chance.random() < 0.4:
             plan = f"{self.chance.choice(sorted(FAILPOINTS))}:kill:{self.chance.randint(1, 4)}"
-        run = stand.start("run", plan)
+        run = stand.start("run", plan=plan)
         shapes = self.chance.random() < 0.25
         self.counts["transactions"] += stand.work(shapes=shapes)
         self.counts["changes of shape"] += 4 * shapes

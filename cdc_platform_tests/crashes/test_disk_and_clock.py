@@ -20,7 +20,7 @@ def test_no_space_left(stand: Ground) -> None:
     stand.work()
     stand.keep()
     failed = 0
-    for limit in (1, 600, 1500, 3000, 5000, 8000, 12_000, 20_000, 40_000):
+    for limit in (1, 1500, 5000, 12_000, 20_000):
         stand.world.extra = {FILE_BYTES: str(limit)}
         ended = stand.cdc()
         assert ended.code in (0, 3), f"{limit}: exit code {ended.code}: {ended.words}"
@@ -35,7 +35,7 @@ def test_no_space_left(stand: Ground) -> None:
     stand.assert_whole()
 
 
-@pytest.mark.parametrize("jumps", [(-400 * DAY, 0), (DAY, 0, -DAY), (5, 0)])
+@pytest.mark.parametrize("jumps", [(-400 * DAY, 0), (DAY, 0, -DAY)])
 def test_the_clock_jumps(stand: Ground, jumps: tuple[int, ...]) -> None:
     """Back and forth between runs, far and near: rows, order and the rule of an event's times hold."""
     for jump in jumps:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from cdc_platform_tests.crashes.forks import IMPATIENT_SECONDS
+from cdc_platform_tests.crashes.forks import LOCK
 from cdc_platform_tests.crashes.ground import Ground
 
 
@@ -29,13 +29,14 @@ def _rewrite_iceberg(stand: Ground) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "meddle"),
+    ("stand", "place", "meddle"),
     [
-        ("delta.files.written", _rewrite_delta),
-        ("delta.evolve.committing", _rewrite_delta),
-        ("iceberg.files.written", _rewrite_iceberg),
-        ("iceberg.swapping", _rewrite_iceberg),
+        ("postgres", "delta.files.written", _rewrite_delta),
+        ("mysql", "delta.evolve.committing", _rewrite_delta),
+        ("mysql", "iceberg.files.written", _rewrite_iceberg),
+        ("postgres", "iceberg.swapping", _rewrite_iceberg),
     ],
+    indirect=["stand"],
 )
 def test_another_writer_of_a_destination(stand: Ground, place: str, meddle: Callable[[Ground], None]) -> None:
     stand.work()
@@ -46,6 +47,7 @@ def test_another_writer_of_a_destination(stand: Ground, place: str, meddle: Call
     stand.assert_whole()
 
 
+@pytest.mark.parametrize("stand", ["mysql"], indirect=True)
 def test_another_writer_of_a_change_log(stand: Ground) -> None:
     """It is no table for others: the run says so, and writes nothing over it."""
     stand.work()
@@ -59,11 +61,12 @@ def test_another_writer_of_a_change_log(stand: Ground) -> None:
     stand.assert_whole()
 
 
+@pytest.mark.parametrize("stand", ["postgres"], indirect=True)
 def test_two_runs_at_once_and_the_second_waits(stand: Ground) -> None:
     stand.work()
     with stand.stopped_at("log.files.written") as first:
         second = stand.start()
-        time.sleep(IMPATIENT_SECONDS / 4)
+        time.sleep(1)
         assert stand.forks.runs(second.pid)
         assert not second.words.read_text()
     assert stand.ended(first).code == 0
@@ -71,12 +74,14 @@ def test_two_runs_at_once_and_the_second_waits(stand: Ground) -> None:
     stand.assert_whole()
 
 
+@pytest.mark.parametrize("stand", ["mysql"], indirect=True)
 def test_two_runs_at_once_and_the_second_says_so(stand: Ground) -> None:
     stand.work()
     with stand.stopped_at("log.files.written") as first:
+        stand.world.extra = {LOCK: "2"}
         ended = stand.cdc()
         assert ended.code == 3
-        assert f"another process works on 'source-{stand.system}' since over {IMPATIENT_SECONDS} s" in ended.words
+        assert f"another process works on 'source-{stand.system}' since over 2 s" in ended.words
     assert stand.ended(first).code == 0
     stand.assert_whole()
 

@@ -10,7 +10,7 @@ undisturbed run, ids and all, the destinations have its rows, and both are what 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 
@@ -23,10 +23,15 @@ from cdc_platform_tests.world import World
 
 SEEDS = range(1, 1 + int(os.environ.get("CDC_TESTS_CRASH_SEEDS", "1")))
 KILLED = -9
+GAP = 4
 
 _CHECK = frozenset({"check.recording", "check.recorded"})
-# A snapshot that died is begun anew where the table was altered meanwhile: a case of its own.
-_CLEARED = "log.cleared"
+# A snapshot that died is begun anew where the table was altered meanwhile.
+_ANEW = ("log.cleared", "log.discarded")
+# Changes are lost where a table was dropped and made again, until a resync.
+_GAP, _RESYNC = "log.gap.committing", "log.resync.committing"
+_STAGED = (*_ANEW, _GAP, _RESYNC)
+"""Places that a stage has to be set for; so they are cases of their own."""
 # What rows a statement changed unlogged is told by MySQL's binlog itself.
 _OTHERS = {
     "postgres": ("mysql.log.opened",),
@@ -52,7 +57,9 @@ class Case:
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("system", ["postgres", "mysql"])
-def test_each_place(empty_world: World, forking: Forks, system: str, seed: int) -> None:
+@pytest.mark.parametrize("phase", ["kept", "begun"])
+def test_each_place(empty_world: World, forking: Forks, system: str, seed: int, phase: Phase) -> None:
+    """The cases of one phase; which places are met in which, the seed chooses."""
     chance, failures = Random(seed), list[str]()
     with ground(system, empty_world, forking, seed) as stand:
         assert stand.cdc().code == 0
@@ -67,24 +74,25 @@ def test_each_place(empty_world: World, forking: Forks, system: str, seed: int) 
         beginning = stand.places()
 
         for case in cases({"kept": changes | checks, "begun": beginning}, chance):
-            failures += _played(stand, case, undisturbed if case.phase == "kept" else None)
-    assert {*changes, *checks, *beginning, _CLEARED, *_OTHERS[system]} == set(FAILPOINTS)
-    assert not failures, "\n".join([f"{len(failures)} cases of {system}, seed {seed}:", *failures])
+            if case.phase == phase:
+                failures += _played(stand, case, undisturbed if phase == "kept" else None)
+    assert {*changes, *checks, *beginning, *_STAGED, *_OTHERS[system]} == set(FAILPOINTS)
+    assert not failures, "\n".join([f"{len(failures)} cases of {system}, {phase}, seed {seed}:", *failures])
 
 
-def cases(reached: Mapping[Phase, Mapping[str, int]], chance: Random) -> Iterator[Case]:
+def cases(reached: Mapping[Phase, Mapping[str, int]], chance: Random) -> list[Case]:
     """A death at each place, and a lost reply where there is one: in a phase that comes there, at one of the times that
-    it does. Those of the phase that is held against an undisturbed run are first: the others go on with the workload.
+    it does.
     """
-    chosen: list[Case] = [Case("begun", _CLEARED, "kill", 1)]
-    for place in sorted({*reached["kept"], *reached["begun"]}):
+    chosen = [Case("begun", place, "kill", 1) for place in _STAGED]
+    for place in sorted({*reached["kept"], *reached["begun"]} - {*_STAGED}):
         for action in ("kill", "lost") if place in REPLIES else ("kill",):
             phase = chance.choice([phase for phase, places in reached.items() if place in places])
             hit = chance.randint(1, reached[phase][place])
             second = chance.choice(sorted(reached[phase]))
             again = f"{second}:kill:{chance.randint(1, reached[phase][second])}" if chance.random() < 0.5 else ""
             chosen.append(Case(phase, place, action, hit, again))
-    yield from sorted(chosen, key=lambda case: case.phase == "begun")
+    return chosen
 
 
 def _played(stand: Ground, case: Case, undisturbed: Contents | None) -> list[str]:
@@ -101,18 +109,38 @@ def _played(stand: Ground, case: Case, undisturbed: Contents | None) -> list[str
 
 
 def _disturb(stand: Ground, case: Case) -> None:
-    command = "check" if case.place in _CHECK else "run"
-    if command == "check":
-        assert stand.cdc().code == 0
-    if case.place == _CLEARED:
-        assert stand.cdc("run", "capture.snapshot.read:kill:1").code == KILLED
-        stand.do([f"alter table one add column altered int default {case.hit}"])
-    ended = stand.cdc(command, case.plan)
+    command = ["check"] if case.place in _CHECK else ["run"]
+    if case.place in _STAGED:
+        command = _set_stage(stand, case.place)
+    elif case.place in _CHECK:
+        stand.ends_well("run")
+    ended = stand.cdc(*command, plan=case.plan)
     # A lost reply may be made up for, or the run ends and says so.
     assert ended.code in ((KILLED,) if case.action == "kill" else (0, 3)), f"exit code {ended.code}: {ended.words}"
     if case.phase == "begun":
         stand.work(shapes=False)
     if case.second:
-        assert stand.cdc("run", case.second).code in (0, KILLED)
-    ended = stand.cdc(command)
-    assert ended.code == 0, f"exit code {ended.code}: {ended.words}"
+        assert stand.cdc("run", plan=case.second).code in (0, KILLED)
+    if case.place in (_GAP, _RESYNC):
+        if case.place == _GAP:
+            assert stand.cdc("run").code == GAP
+        stand.ends_well(*_RESYNC_COMMAND)
+        command = ["run"]
+    stand.ends_well(*command)
+
+
+_RESYNC_COMMAND = ("resync", "two_delta_upsert")
+
+
+def _set_stage(stand: Ground, place: str) -> list[str]:
+    """What has to happen before a command comes to this place; gives the command."""
+    if place in _ANEW:
+        assert stand.cdc("run", plan="capture.snapshot.read:kill:1").code == KILLED
+        stand.do([f"alter table one add column {place.replace('.', '_')} int default 1"])
+        return ["run"]
+    stand.ends_well("run")
+    stand.replace_two()
+    if place == _GAP:
+        return ["run"]
+    assert stand.cdc("run").code == GAP
+    return [*_RESYNC_COMMAND]

@@ -185,3 +185,19 @@ def test_the_catalog_is_the_one_that_the_platform_writes(world: World, filled: d
     (notes,) = world.pipelines("notes")
     resource = table_resource(notes.config.destination)
     assert facts(resource).rows == 5
+
+
+def test_the_rules_of_a_source_are_its_checks(world: World, instance: dg.DagsterInstance) -> None:
+    file = world.folder / "all.yaml"
+    rules = "rules: [{name: low, column: id, at_most: 60, on_event: check}, {name: one_each, unique: [id]}]"
+    file.write_text(file.read_text().replace("{name: items}", f"{{name: items, {rules}}}", 1))
+    definitions = build(world.settings, world.pipelines())
+    assert execute(definitions, instance).success
+    result = execute(definitions, instance, "checks")
+    assert {"postgres/items:low", "postgres/items:one_each"} <= verdicts(result).keys()
+    assert red(result) == set()
+    world.postgres_do("insert into items values (61, 'too high')")
+    result = execute(definitions, instance, "checks")
+    assert "postgres/items:low" in red(result)
+    told = numbers(verdicts(result)["postgres/items:low"])
+    assert (told["broken"], told["keys"]) == (1, [{"id": 61}])

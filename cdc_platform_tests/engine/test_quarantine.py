@@ -13,6 +13,8 @@ from cdc_platform.destinations.destination import Applied, Written
 from cdc_platform.destinations.iceberg import IcebergDestination
 from cdc_platform.engine.feeds import Flow, open_flow
 from cdc_platform.engine.quarantine import Replayed, listed, replay
+from cdc_platform.engine.replay import replay as build_anew
+from cdc_platform.engine.replay import replica_of
 from cdc_platform.errors import ConfigError, InvalidRow, Unavailable
 from cdc_platform_tests import readers
 from cdc_platform_tests.engine.test_end_to_end import delta_rows, iceberg_rows, one_pipeline
@@ -193,6 +195,8 @@ def test_the_commands(empty_world: World, tmp_path: Path) -> None:
     world.postgres_do("insert into things values (1, 'A', 1), (2, 'b', 2)")
     (ran,) = world.cdc("run", "--json")
     assert ran["quarantined"] == 1
+    counted_in = (world.home / "metrics" / "cdc.prom").read_text().splitlines()
+    assert 'cdc_rows_quarantined_total{pipeline="one",source="postgres"} 1.0' in counted_in
     (row,) = world.cdc("quarantine", "list", "--json")
     assert row.pop("position")
     reason = "breaks the rule 'name_lower': name matches ^[a-z]+$"
@@ -368,3 +372,15 @@ def test_tables_without_a_key(empty_world: World, tmp_path: Path) -> None:
     write(world, "postgres", "deltalake", "append", QUARANTINE, "")
     assert replay(flow_of(world)).replayed == 2
     assert {v.type: v.status for v in world.check("one")}["row_count"] == "PASS"
+
+
+def test_a_table_built_anew_leaves_the_quarantine_alone(empty_world: World, tmp_path: Path) -> None:
+    world = things(empty_world, tmp_path, "postgres", "deltalake", "append")
+    world.postgres_do("insert into things values (1, 'A', 1), (2, 'b', 2)")
+    world.run()
+    (pipeline,) = world.pipelines()
+    replica = replica_of(pipeline, [pipeline], None)
+    rebuilt = build_anew(world.settings, world.variables, pipeline, replica)
+    assert rebuilt.comparison is not None
+    assert (rebuilt.comparison.equal, rebuilt.application.quarantined) == (True, 1)
+    assert [key for key, *_ in held(world)] == ['{"id":1}']

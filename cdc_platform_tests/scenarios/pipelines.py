@@ -45,6 +45,7 @@ class Pipelines:
     origin: Origin
     destination: dict[str, Any] = field(default_factory=dict)
     table: dict[str, Any] = field(default_factory=dict)
+    source: dict[str, Any] = field(default_factory=dict)
     targets: list[Target] = field(default_factory=list)
     loaded: dict[str, Pipeline] = field(default_factory=dict)
 
@@ -91,6 +92,7 @@ class Pipelines:
                 "type": system,
                 "connection": connection,
                 "tables": [{"name": target.table, **self.table}],
+                **self.source,
             },
             "destination": destination | self.destination,
         }

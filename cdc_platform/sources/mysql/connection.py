@@ -6,10 +6,10 @@ PyMySQL does the handshake and the control plane. Nothing here knows a table. La
 from __future__ import annotations
 
 import difflib
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from socket import socket
 from typing import Any, cast
 
 import pymysql
@@ -20,6 +20,7 @@ from cdc_platform.sources.mysql.tls import Tls, refusal
 
 _CONNECT_SECONDS = 10
 _SILENCE_SECONDS = 600  # the longest that a server may think before it sends a byte: a count of a large table
+_KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
 _NEEDED = ("host", "database", "user", "password")
 _OPTIONAL = ("port", "ssl_mode", "ssl_ca", "ssl_cert", "ssl_key")
 
@@ -88,7 +89,7 @@ def connect(target: MySQLConnection) -> Connection[Any]:
             host=target.host,
             port=target.port,
             user=target.user,
-            password=target.password,
+            password=target.password.encode(),  # of text the driver would make Latin-1, MySQL's clients send UTF-8
             database=target.database,
             charset="utf8mb4",
             connect_timeout=_CONNECT_SECONDS,
@@ -101,7 +102,16 @@ def connect(target: MySQLConnection) -> Connection[Any]:
         # The driver's connect_timeout ends before the greeting: what answers the door need not be a MySQL. Statements
         # may take longer.
         connection._read_timeout = _SILENCE_SECONDS  # type: ignore[attr-defined]
+        _watch(vars(connection)["_sock"])
         return connection
+
+
+def _watch(connected: socket.socket) -> None:
+    """Let the system notice within a minute that the other end is gone, or cut off; where it knows how."""
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEP_ALIVE.items():
+        if hasattr(socket, name):
+            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 @contextmanager
@@ -116,9 +126,9 @@ def _handshake(target: MySQLConnection) -> Iterator[None]:
         raise
 
 
-def raw_socket(connection: Connection[Any]) -> socket:
+def raw_socket(connection: Connection[Any]) -> socket.socket:
     """The socket under a connection, for those who read packets themselves; PyMySQL has no public name for it."""
-    found = cast("socket", vars(connection)["_sock"])
+    found = cast("socket.socket", vars(connection)["_sock"])
     found.settimeout(_SILENCE_SECONDS)
     return found
 

@@ -33,7 +33,8 @@ Codepages = Callable[[str], Codepage | None]
 
 _ASCII = "ascii"  # its bytes are UTF-8 as they are
 _DAYS_TO_2000 = 730_485  # to_days('2000-01-01')
-_WORD = "cast(conv(substr(h, {0}, 16), 16, 10) as unsigned)"
+_WORD = "cast(conv(hex(substr(h, {0}, 8)), 16, 10) as unsigned)"
+_KEPT = " limit 18446744073709551615"  # so that the hashes are made once and kept, not made again at each mention
 
 NO_HASH = 10**30
 """More than the words of all rows that there can be add up to."""
@@ -52,14 +53,17 @@ def in_sql(kind: MySQLType, codepages: Codepages) -> bool:
 def statement(table: Table, columns: Sequence[str], within: KeyRange) -> str:
     """Select (rows, first, second) of one range; sums are text, null without rows.
 
-    `first` is at least NO_HASH where a row has no hash: what is named once is made once a mention, so no more is asked.
+    `first` is at least NO_HASH where a row has no hash. The hashes of a range, 16 bytes a row, are kept in a temporary
+    table of the server; those of a whole table, which may be any number, are made anew for each word.
     """
     kinds = dict(zip(table.schema.names, table.types, strict=True))
     cells = ", ',', ".join(_cell(quote(name), kinds[name]) for name in columns)
-    source = f"{quoted(table.schema.table)}{where(table, within)}"
+    condition = where(table, within)
+    source = f"{quoted(table.schema.table)}{condition}{_KEPT if condition else ''}"
+    row = f"left(unhex(sha2(concat({cells}), 256)), 16)"
     return (
-        f"select count(*), {_sum(f'ifnull({_WORD.format(1)}, {NO_HASH})')}, {_sum(_WORD.format(17))}"
-        f" from (select sha2(concat({cells}), 256) as h from {source}) as hashes"
+        f"select count(*), {_sum(f'ifnull({_WORD.format(1)}, {NO_HASH})')}, {_sum(_WORD.format(9))}"
+        f" from (select {row} as h from {source}) as hashes"
     )
 
 

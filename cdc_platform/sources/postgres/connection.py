@@ -112,7 +112,11 @@ class PostgresConnection:
             connect_timeout=self.connect_timeout,
             application_name="cdc_platform",
             options=options,
+            # A server may think for long, but one that is gone, or cut off, is noticed within a minute.
             keepalives_idle=30,
+            keepalives_interval=10,
+            keepalives_count=3,
+            tcp_user_timeout=60_000,
         )
 
     def control(self) -> psycopg2.extensions.connection:

@@ -36,15 +36,16 @@ _FLOATS = {700: ("float4", "7fc00000"), 701: ("float8", "7ff8000000000000")}
 
 _BYTEA = 17
 _PADDED = 1042  # char(n), which loses its blanks on the way to any text function
-_WORD = (
-    "pg_catalog.sum(('x' || pg_catalog.encode(pg_catalog.substr(h, {0}, 8), 'hex'))::pg_catalog.bit(64)::int8)::text"
-)
+_WORD = "('x' || pg_catalog.encode(pg_catalog.substr(h, {0}, 8), 'hex'))::pg_catalog.bit(64)::pg_catalog.int8"
+_WORD_18 = "pg_catalog.substr(h, {0}, 8)::pg_catalog.int8"  # bytes become numbers since Postgres 18, in less time
 
 
-def statement(shape: CatalogueTable, columns: Sequence[str], ranges: Sequence[KeyRange], whole: KeyRange) -> str:
+def statement(
+    shape: CatalogueTable, columns: Sequence[str], ranges: Sequence[KeyRange], whole: KeyRange, version: int
+) -> str:
     """Select (bucket, rows, first, second) of these neighbouring ranges, which together are `whole`; sums are text.
 
-    Buckets count from 0; one without rows is missing.
+    Buckets count from 0; one without rows is missing. `version` is the server's, 180000 and the like.
     """
     cells = {f"c{number}": (_cell(shape.types[name], name), name) for number, name in enumerate(columns)}
     inner = "".join(f"{made} as {cell}, " for cell, (made, _) in cells.items())
@@ -53,9 +54,11 @@ def statement(shape: CatalogueTable, columns: Sequence[str], ranges: Sequence[Ke
         text = pa.types.is_string(shape.schema.column(name).type)
         arguments += ["','"] if arguments else []
         arguments += [f"pg_catalog.octet_length(pg_catalog.textsend({cell}))", "':'", cell] if text else [cell]
+    word = _WORD_18 if version >= 180000 else _WORD
+    sums = ", ".join(f"pg_catalog.sum({word.format(place)})::text" for place in (1, 9))
     source = f"{own_rows(shape)}{where(shape, whole)}"
     return (
-        f"select bucket, pg_catalog.count(*), {_WORD.format(1)}, {_WORD.format(9)} from"
+        f"select bucket, pg_catalog.count(*), {sums} from"
         f" (select bucket, pg_catalog.sha256(pg_catalog.textsend({_concatenated(arguments)})) as h from"
         f" (select {inner}{_bucket(shape, ranges)} as bucket from {source} offset 0) as rows offset 0) as hashes"
         " group by bucket"

@@ -107,7 +107,9 @@ class PostgresSnapshot:
         rows, first, second = ([0] * len(ranges) for _ in range(3))
         for start, after, whole in runs(ranges):
             with self._reading(table) as (cursor, shape), self.connection.errors(f"digesting {table}"):
-                cursor.execute(digest_statement(shape, columns, ranges[start:after], whole))
+                cursor.execute("select pg_catalog.current_setting('server_version_num')::int")
+                (version,) = cursor.fetchone() or (0,)
+                cursor.execute(digest_statement(shape, columns, ranges[start:after], whole, version))
                 for bucket, count, *sums in cursor.fetchall():
                     place = start + bucket
                     rows[place], first[place], second[place] = count, *(int(number) % 2**64 for number in sums)
