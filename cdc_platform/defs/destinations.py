@@ -41,7 +41,7 @@ def destination_asset(installation: Installation, flow: FlowAssets, shape: Shape
         with told(context, installation, [flow]):
             opened = installation.flow(flow.pipeline)
             applied = apply(opened, logged(context.log))
-            if applied.version is None:
+            if opened.log.position() is None:
                 raise ConfigError(f"nothing is captured yet; materialise {flow.change_log.to_user_string()} first")
             raise_open(opened.log)
             plan = present_projection(opened, opened.log.schema())
