@@ -4,7 +4,7 @@ Each case of a seed starts from the same place, and meets its death at a time th
 an undisturbed run comes there; half of them die a second time, anywhere. In the end the log has the events of the
 undisturbed run, ids and all, the destinations have its rows, and both are what the source has.
 
-`make crashes SEEDS=20` plays as many seeds, each with every place on both systems. The default suite plays one seed, and
+`make crashes SEEDS=20` plays as many seeds, each with every place on both systems. The default suite plays one, and
 shares the places that both systems have between them.
 """
 
