@@ -512,9 +512,7 @@ class ChangeLog:
                 self._table, self._folder = DeltaTable(str(self.path)), folder
             else:
                 self._table.update_incremental()
-        except FileNotFoundError:
-            self._table = None
-        except TableNotFoundError:
+        except (FileNotFoundError, NotADirectoryError, TableNotFoundError):
             self._table = None
         except (OSError, DeltaError) as error:
             raise NeedsPerson(f"the change log at {self.path} cannot be read: {_reason(error)}") from error

@@ -208,7 +208,7 @@ class _Session:
             return reconcile(log, table, snapshot, fingerprint, source.format(snapshot.position))
 
     def _set_aside(self, flow: Flow) -> tuple[str, ...]:
-        suffix = f"until_{datetime.now(UTC):%Y%m%dT%H%M%S}"
+        suffix = f"until_{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
         readers = self._readers(flow)
         with ExitStack() as locks:
             for reader in readers:
