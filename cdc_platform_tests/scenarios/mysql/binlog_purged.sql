@@ -12,5 +12,5 @@ do sleep(2);
 purge binary logs before now() + interval 1 day;
 insert into people values (3, 'Cid');
 -- run
--- expect stop 4: no longer has binlog file ...: its oldest is ...; begin the source's pipelines anew, and raise binlog_expire_logs_seconds
+-- expect stop 4: no longer has binlog file ...: its oldest is ...; run: cdc resync, and raise binlog_expire_logs_seconds
 -- expect nothing written

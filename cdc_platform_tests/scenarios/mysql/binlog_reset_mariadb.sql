@@ -7,5 +7,5 @@ insert into people values (1, 'Ada');
 reset master;
 insert into people values (2, 'Bob');
 -- run
--- expect stop 4: 's binlog ends before file ..., offset ...: it was reset or the server replaced; begin the source's pipelines anew
+-- expect stop 4: 's binlog ends before file ..., offset ...: it was reset or the server replaced; run: cdc resync
 -- expect nothing written

@@ -10,4 +10,4 @@ create table people (id int primary key, name varchar(100));
 insert into people values (1, 'Eve');
 insert into others values (1);
 -- run
--- expect stop 4 people: people: DROP TABLE at ... takes the table away, or puts another in its place; begin its pipeline anew
+-- expect stop 4 people: people: DROP TABLE at ... takes the table away, or puts another in its place; run: cdc resync

@@ -7,4 +7,4 @@ create table people_new (id int primary key, name varchar(100), age int);
 insert into people_new select id, upper(name), null from people;
 rename table people to people_old, people_new to people;
 -- run
--- expect stop 4: people: RENAME at ... takes the table away, or puts another in its place; begin its pipeline anew
+-- expect stop 4: people: RENAME at ... takes the table away, or puts another in its place; run: cdc resync

@@ -8,5 +8,5 @@ do $$ begin
 end $$;
 insert into people values (2, 'Bob');
 -- run
--- expect stop 4: public.people: since its change log was begun the table was dropped and made again, or taken out of the publication (then table ... held by nothing; publication none): changes in between may be lost; begin its pipeline anew
+-- expect stop 4: public.people: since its change log was begun the table was dropped and made again, or taken out of the publication (then table ... held by nothing; publication none): changes in between may be lost; run: cdc resync
 -- expect nothing written

@@ -15,5 +15,5 @@ end $$;
 insert into people values (3, 'Cid');
 insert into others values (1);
 -- run
--- expect stop 4 people: public.people: since its change log was begun the table was dropped and made again, or taken out of the publication (then table ...; now table ...; held by table ...): changes in between may be lost; begin its pipeline anew
+-- expect stop 4 people: public.people: since its change log was begun the table was dropped and made again, or taken out of the publication (then table ...; now table ...; held by table ...): changes in between may be lost; run: cdc resync
 -- expect nothing written people

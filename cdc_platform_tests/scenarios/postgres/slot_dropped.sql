@@ -6,5 +6,5 @@ insert into people values (1, 'Ada');
 select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = current_database();
 insert into people values (2, 'Bob');
 -- run
--- expect stop 4: replication slot 'cdc_postgres_...' does not exist any more; changes since then are lost to the platform: begin their pipelines anew
+-- expect stop 4: replication slot 'cdc_postgres_...' does not exist any more; changes since then are lost to the platform: run: cdc resync
 -- expect nothing written

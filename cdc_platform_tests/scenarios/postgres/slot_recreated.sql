@@ -10,5 +10,5 @@ insert into people values (2, 'lost');
 select pg_create_logical_replication_slot(slot_name, plugin) from slots;
 insert into people values (3, 'Cid');
 -- run
--- expect stop 4: replication slot 'cdc_postgres_...' has moved on to ..., past ...: it was made anew, or another reader uses it; changes since then are lost to the platform: begin their pipelines anew
+-- expect stop 4: replication slot 'cdc_postgres_...' has moved on to ..., past ...: it was made anew, or another reader uses it; changes since then are lost to the platform: run: cdc resync
 -- expect nothing written

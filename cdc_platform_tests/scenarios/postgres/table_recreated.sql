@@ -10,5 +10,5 @@ create table people (id int primary key, name text);
 insert into people values (1, 'Eve');
 insert into others values (1);
 -- run
--- expect stop 4 people: public.people: since its change log was begun the table was dropped and made again, or taken out of the publication (then table ... held by nothing; publication ...): changes in between may be lost; begin its pipeline anew
+-- expect stop 4 people: public.people: since its change log was begun the table was dropped and made again, or taken out of the publication (then table ... held by nothing; publication ...): changes in between may be lost; run: cdc resync
 -- expect nothing written people

@@ -10,5 +10,5 @@ alter table people rename to people_old;
 alter table people_new rename to people;
 commit;
 -- run
--- expect stop 4: public.people: since its change log was begun the table was dropped and made again, or taken out of the publication (then table ... held by nothing; publication ...): changes in between may be lost; begin its pipeline anew
+-- expect stop 4: public.people: since its change log was begun the table was dropped and made again, or taken out of the publication (then table ... held by nothing; publication ...): changes in between may be lost; run: cdc resync
 -- expect nothing written
