@@ -368,7 +368,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(lake: Lake, monkeypatch: pytest.
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
-    with pytest.raises(NeedsPerson, match="No space left"):
+    with pytest.raises(Unavailable, match="no space is left"):
         _write(destination, write, row(1, 2))
     monkeypatch.undo()
     assert set(lake.stored_files()) == files

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from cdc_platform.errors import CdcError, InvalidRow, NotUnderstood, SchemaConflict
+from cdc_platform.errors import CdcError, Gap, InvalidRow, Lost, NotUnderstood, SchemaConflict
 from cdc_platform.model.change import ChangeBatch, Followed
 from cdc_platform.model.evolution import carried
 from cdc_platform.model.position import Position
@@ -71,9 +71,10 @@ def test_tables_that_go_or_are_replaced(pair: Database, statement: str, words: s
         return
     start = pair.source().head()
     error = failure(pair, start, "insert into bad values (5, 'lost', null)", statement)
-    assert isinstance(error, NotUnderstood)
+    assert isinstance(error, Gap)
+    assert error.lost is Lost.TABLE_REPLACED
     assert words in str(error)
-    assert "anew" in str(error)
+    assert "cdc resync" in str(error)
 
 
 def test_a_table_that_comes_back_is_another_one(pair: Database) -> None:
