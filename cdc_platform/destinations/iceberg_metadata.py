@@ -43,6 +43,7 @@ _TYPES: Final = {kind: word for word, kind in _WORDS.items()}
 LOG_ID: Final = "cdc.log_id"
 VERSION: Final = "cdc.version"
 POSITION: Final = "cdc.position"
+BASIS: Final = "cdc.basis"
 EVIDENCE: Final = "cdc.evidence"
 _PROPERTY: Final = "cdc.applied."
 FORMER_NAMES: Final = "cdc.columns.former"
@@ -227,12 +228,13 @@ class Metadata:
 def snapshot_properties(applied: Applied, evidence: Evidence | None = None) -> dict[str, str]:
     """What travels in a snapshot's summary."""
     noted = {LOG_ID: applied.log_id, VERSION: str(applied.version), POSITION: applied.position}
+    noted |= {BASIS: applied.basis} if applied.basis else {}
     return noted if evidence is None else {**noted, EVIDENCE: evidence.text()}
 
 
 def applied_in(summary: Mapping[str, str]) -> Applied:
     """The inverse of `snapshot_properties`."""
-    return Applied(summary[LOG_ID], int(summary[VERSION]), summary.get(POSITION, ""))
+    return Applied(summary[LOG_ID], int(summary[VERSION]), summary.get(POSITION, ""), summary.get(BASIS, ""))
 
 
 def table_properties(applied: Applied) -> dict[str, str]:

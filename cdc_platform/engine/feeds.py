@@ -14,10 +14,12 @@ from pathlib import Path
 
 from cdc_platform.change_log.log import ChangeLog
 from cdc_platform.config.load import Pipeline, connection_of
+from cdc_platform.config.pipeline import TableConfig
 from cdc_platform.config.settings import Settings
 from cdc_platform.destinations.destination import Destination
 from cdc_platform.destinations.open import open_destination
 from cdc_platform.engine.places import file_name, inside, log_folder
+from cdc_platform.errors import ConfigError
 from cdc_platform.model.event import System
 from cdc_platform.model.schema import TableName
 from cdc_platform.sources.open import default_schema, open_source
@@ -86,7 +88,11 @@ def source_labels(pipelines: Sequence[Pipeline]) -> list[str]:
 
 def table_of(pipeline: Pipeline, schema: str) -> TableName:
     """The pipeline's source table; `schema` is what a bare name belongs to."""
-    table = pipeline.config.table
+    return table_name(pipeline.config.table, schema)
+
+
+def table_name(table: TableConfig, schema: str) -> TableName:
+    """A table as a pipeline configures it; `schema` is what a bare name belongs to."""
     if table.schema is not None:
         return TableName(table.schema, table.name)
     return table_named(table.name, schema)
@@ -122,35 +128,46 @@ def open_feed(
     connection = connection_of(mine[0], environment)
     system = mine[0].config.source.type
     schema = default_schema(system, connection)
-    tables = list(dict.fromkeys(table_of(p, schema) for p in mine))
+    configured = [(table_name(config, schema), config, p) for p in mine for config in p.config.source.tables]
+    tables = list(dict.fromkeys(table for table, _, _ in configured))
     logs = {table: ChangeLog(log_path(settings, label, table, schema)) for table in tables}
     as_text: dict[TableName, set[str]] = {}
-    for pipeline in mine:
-        as_text.setdefault(table_of(pipeline, schema), set()).update(pipeline.config.table.as_text)
+    for table, config, _ in configured:
+        as_text.setdefault(table, set()).update(config.as_text)
     source = open_source(system, connection, slot_name(settings, label), as_text)
     try:
         database = str(connection.get("database", ""))
-        yield Feed(label, system, database, source, logs, settings.locks, _chunking(mine, schema))
+        yield Feed(label, system, database, source, logs, settings.locks, _chunking(configured))
     finally:
         source.close()
 
 
-def _chunking(pipelines: Sequence[Pipeline], schema: str) -> dict[TableName, Chunking]:
+def _chunking(configured: Sequence[tuple[TableName, TableConfig, Pipeline]]) -> dict[TableName, Chunking]:
     """By table: what its first pipeline says, and the keys that any names."""
     found: dict[TableName, Chunking] = {}
-    for pipeline in pipelines:
-        table, config = table_of(pipeline, schema), pipeline.config
-        how = config.source.snapshot
+    for table, config, pipeline in configured:
+        how = pipeline.config.source.snapshot
         known = found.setdefault(table, Chunking(how.chunk_rows, how.parallel, how.hold_seconds))
-        if config.table.primary_key:
-            found[table] = replace(known, keys=known.keys | {frozenset(config.table.primary_key)})
+        if config.primary_key:
+            found[table] = replace(known, keys=known.keys | {frozenset(config.primary_key)})
     return found
+
+
+def table_logs(
+    settings: Settings, environment: Mapping[str, str], pipeline: Pipeline
+) -> list[tuple[TableConfig, TableName, ChangeLog]]:
+    """The source tables of a pipeline, with their change logs. Touches no server."""
+    source = pipeline.config.source
+    schema = default_schema(source.type, connection_of(pipeline, environment))
+    tables = [(config, table_name(config, schema)) for config in source.tables]
+    return [(config, t, ChangeLog(log_path(settings, source.label, t, schema))) for config, t in tables]
 
 
 def open_flow(settings: Settings, environment: Mapping[str, str], pipeline: Pipeline) -> Flow:
     """A pipeline's flow. Touches no server: applying goes on from the log while the source is down."""
-    source = pipeline.config.source
-    schema = default_schema(source.type, connection_of(pipeline, environment))
-    table = table_of(pipeline, schema)
-    log = ChangeLog(log_path(settings, source.label, table, schema))
+    if pipeline.derived:
+        raise ConfigError(
+            f"{pipeline.id} is a derived table and has no change log of its own; name a pipeline of one of its inputs"
+        )
+    ((_, table, log),) = table_logs(settings, environment, pipeline)
     return Flow(pipeline, table, log, open_destination(pipeline.config.destination), settings.locks)
