@@ -47,6 +47,15 @@ class Pipeline:
         return self.config.derive is not None
 
     @property
+    def parts(self) -> tuple[Pipeline, ...]:
+        """Pipelines of one table each: itself, or one for each table that its own is made of."""
+        source = self.config.source
+        if len(source.tables) == 1:
+            return (self,)
+        each = (dataclasses.replace(source, tables=[table]) for table in source.tables)
+        return tuple(dataclasses.replace(self, config=dataclasses.replace(self.config, source=one)) for one in each)
+
+    @property
     def where(self) -> str:
         return f"{self.file.name}: {self.group}"
 
@@ -170,14 +179,15 @@ def _check_unique(pipelines: Sequence[Pipeline]) -> None:
             raise ConfigError(
                 f"{pipeline.file}: destination.quarantine of '{pipeline.id}' is that of '{other_one.id}' too"
             )
-        other = sources.setdefault(config.source.label, pipeline)
-        if (other.config.source.type, other.config.source.connection) != (
+        other = sources.setdefault(config.label, pipeline)
+        if (other.config.source.type, other.config.source.connection, other.config.method) != (
             config.source.type,
             config.source.connection,
+            config.method,
         ):
             raise ConfigError(
                 f"{pipeline.file}: source of '{pipeline.id}' is another database than that of '{other.id}', "
-                f"and both are called '{config.source.label}'; give one a source.name"
+                f"or read by another method, and both are called '{config.label}'; give one a source.name"
             )
 
 

@@ -12,17 +12,18 @@ from cdc_platform.config.settings import Settings
 from cdc_platform.destinations.destination import Destination
 from cdc_platform.destinations.open import open_destination
 from cdc_platform.engine.derivation.definition import Definition, Wanted, load, wanted
-from cdc_platform.engine.feeds import table_logs
+from cdc_platform.engine.feeds import open_log
 from cdc_platform.engine.places import file_name, quarantine_folder
-from cdc_platform.errors import CdcError, ConfigError
-from cdc_platform.model.schema import TableName
+from cdc_platform.errors import CdcError, ConfigError, SchemaConflict
+from cdc_platform.model.schema import TableName, TableSchema
 from cdc_platform.model.target import TargetSchema
 
 
 @dataclass(frozen=True, slots=True)
 class InputLog:
-    """An input's table and change log."""
+    """An input's table and change log; `pipeline` is of this table alone."""
 
+    pipeline: Pipeline
     table: TableName
     log: ChangeLog
 
@@ -47,6 +48,15 @@ class Derivation:
     def log_id(self) -> str:
         """What its destination's commits have in the place of a change log's id."""
         return f"derived:{self.definition.name}"
+
+    def check(self, table: TableName, shape: TableSchema) -> None:
+        """Raise ConfigError where a table of this shape is not what its input needs."""
+        for name, one in self.inputs.items():
+            if one.table == table:
+                try:
+                    wanted(self.definition.table, name, self.definition.table.inputs[name], shape)
+                except SchemaConflict as error:
+                    raise ConfigError(f"{self.pipeline.where}: {error}") from error
 
     def captured(self) -> bool:
         """Whether all inputs have their snapshots."""
@@ -81,7 +91,7 @@ def open_derivation(settings: Settings, environment: Mapping[str, str], pipeline
         named = _named(derive.inputs, definition, [table.name for table in pipeline.config.source.tables])
     except ConfigError as error:
         raise ConfigError(f"{pipeline.where}: {error}") from error
-    logs = {config.name: InputLog(table, log) for config, table, log in table_logs(settings, environment, pipeline)}
+    logs = {part.config.table.name: InputLog(part, *open_log(settings, environment, part)) for part in pipeline.parts}
     return Derivation(
         pipeline,
         definition,
