@@ -23,8 +23,8 @@ from cdc_platform.cli.verify import verify
 from cdc_platform.errors import CdcError
 
 if TYPE_CHECKING:
-    from cdc_platform.engine.check import Checked
     from cdc_platform.engine.run import PipelineRun
+    from cdc_platform.quality.checks import Checked
 
 app = typer.Typer(
     no_args_is_help=True,

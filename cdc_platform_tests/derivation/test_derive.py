@@ -34,7 +34,9 @@ def test_orders_count_where_they_belong(empty_world: World, tmp_path: Path, form
     (second,) = world.run()
     assert second.application.start == first.application.end
     assert [row["total_orders"] for row in assert_right(world, format)] == [0, 3, 1]
-    world.postgres_do("delete from customers where customer_id = 1", "update customers set customer_id = 8 where customer_id = 7")
+    world.postgres_do(
+        "delete from customers where customer_id = 1", "update customers set customer_id = 8 where customer_id = 7"
+    )
     world.run()
     assert [row["customer_id"] for row in assert_right(world, format)] == [2, 8]
     before = analytics(world, format)

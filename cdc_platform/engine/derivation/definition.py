@@ -110,6 +110,11 @@ class Wanted:
         text = repr((described, len(self.primary_key), self.by, list(map(str, self.key_types))))
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
+    def of(self, rows: pl.Series) -> pl.DataFrame:
+        """Rows (structs of the log's columns) as rows of `schema`."""
+        cells = [rows.struct.field(column.name) for column in (*self.primary_key, *self.columns)]
+        return pl.DataFrame({n: cell.cast(kind) for (n, kind), cell in zip(self.schema.items(), cells, strict=True)})
+
     def image(self, image: str, shape: SchemaVersion) -> pl.Expr:
         """A row image of a log's events in that shape, as a struct of `schema`; null where there is none."""
         found = cells(pl.col(image), shape, [*self.primary_key, *self.columns])

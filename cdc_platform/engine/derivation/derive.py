@@ -97,7 +97,7 @@ class _Run:
         destination, target = self.flow.destination, self.flow.target
         held = destination.schema()
         wanted = [(field.name, field.type, field.required) for field in target.fields]
-        if held is not None and self.applied is not None:
+        if held is not None and self.applied is not None and self.basis and self._redefined(self.basis):
             there = [(field.name, field.type, field.required) for field in held]
             if sorted(map(str, there)) != sorted(map(str, wanted)):
                 # Without a basis: its rows are those of another definition.
@@ -105,6 +105,9 @@ class _Run:
                 self.basis = None
                 destination.evolve(target, self.applied)
         destination.ensure(target)
+
+    def _redefined(self, basis: Basis) -> bool:
+        return basis.definition != self.flow.definition.digest
 
     def _mirrors(self) -> tuple[dict[str, Mirror], int, bool]:
         """The mirrors by input, in how many buckets, and whether the table may be kept by what they say is touched."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -23,8 +23,8 @@ _HASHES = ("\x1fhash0", "\x1fhash1")
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """Digests of both sides over the computed columns, the keys that differ (frames of key columns, each once), and in
-    `rows` the upsert that mends them."""
+    """Digests of both sides, over the computed columns or some of them; the keys that differ (frames of key columns,
+    each once); and in `rows` the upsert that mends them."""
 
     expected: Digest
     found: Digest
@@ -38,8 +38,10 @@ class Differences:
         return self.rows.is_empty()
 
 
-def differences(flow: Derivation, expected: Callable[[int], pl.DataFrame], buckets: int) -> Differences:
-    """Compare what `expected` gives of each bucket with the table as it is."""
+def differences(
+    flow: Derivation, expected: Callable[[int], pl.DataFrame], buckets: int, hashed: Sequence[str] | None = None
+) -> Differences:
+    """Compare what `expected` gives of each bucket with the table as it is. `hashed` are the columns of the digests."""
     table, target = flow.definition.table, flow.target
     key, empty = list(table.key), nothing(target)
     columns = [field.name for field in table.computed]
@@ -55,7 +57,7 @@ def differences(flow: Derivation, expected: Callable[[int], pl.DataFrame], bucke
             made = expected(bucket).select(columns)
             there = read(folder, spool.files.get(bucket, ()), empty.select(columns).schema).collect()
             for side, frame in zip(sides, (made, there), strict=True):
-                side.append(digest([frame]))
+                side.append(digest([frame.select(hashed or columns)]))
             parted = _parted(made, there, key)
             for kind, keys in parted.items():
                 kinds[kind].append(keys)

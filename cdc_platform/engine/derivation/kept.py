@@ -90,10 +90,12 @@ def _mirrors(mirrors: Mapping[str, tuple[str, str, Mirror]]) -> dict[str, KeptMi
     }
 
 
-def tidy(folder: Path, kept: Kept | None) -> None:
-    """Remove what is in the folder and not of what is kept: of derivations that died, or came before."""
+def tidy(folder: Path, kept: Kept | None, spare: Path | None = None) -> None:
+    """Remove what is in the folder and not of what is kept (nor `spare`): of derivations that died, or came before."""
     files = {name for one in kept.mirrors.values() for names in one.files.values() for name in names} if kept else set()
     for file in folder.iterdir() if folder.is_dir() else ():
+        if file == spare:
+            continue
         if file.is_dir():
             shutil.rmtree(file, ignore_errors=True)
         elif file.name not in files and (kept is None or file.name != _LIST):

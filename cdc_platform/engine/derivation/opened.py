@@ -14,7 +14,8 @@ from cdc_platform.destinations.open import open_destination
 from cdc_platform.engine.derivation.definition import Definition, Wanted, load, wanted
 from cdc_platform.engine.feeds import open_log
 from cdc_platform.engine.places import file_name, quarantine_folder
-from cdc_platform.errors import CdcError, ConfigError, SchemaConflict
+from cdc_platform.errors import ConfigError, SchemaConflict
+from cdc_platform.model.lifecycle import OpenGap
 from cdc_platform.model.schema import TableName, TableSchema
 from cdc_platform.model.target import TargetSchema
 
@@ -62,11 +63,11 @@ class Derivation:
         """Whether all inputs have their snapshots."""
         return all(one.log.position() is not None for one in self.inputs.values())
 
-    def gap(self) -> CdcError | None:
-        """The error of an input's open gap, if one has one."""
+    def gap(self) -> OpenGap | None:
+        """The open gap of an input, if one has one."""
         for one in self.inputs.values():
             if one.log.position() is not None and (gap := one.log.gap()) is not None:
-                return gap.error()
+                return gap
         return None
 
     def wanted(self, versions: Mapping[str, int]) -> dict[str, Wanted]:
