@@ -35,7 +35,8 @@ class TableConfig:
 
     The columns in `as_text` are read as the server's own text, for values that their type here cannot hold. `rules`
     say what each row must be. `cdc_column` is the column that the timestamp-based method follows; `topic` is the
-    Kafka topic, where it is not `<topic_prefix>.<schema>.<table>`.
+    Kafka topic, where it is not `<topic_prefix>.<schema>.<table>`. With `history`, a lake table's rows are changes
+    (as those of our own append destinations), not the source's rows.
     """
 
     name: str = Field(min_length=1)
@@ -43,6 +44,7 @@ class TableConfig:
     primary_key: list[str] | None = None
     cdc_column: str | None = None
     topic: str | None = Field(default=None, min_length=1)
+    history: bool = False
     as_text: list[str] = field(default_factory=list)
     rules: list[RuleConfig] = field(default_factory=list)
 

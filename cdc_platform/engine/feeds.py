@@ -179,7 +179,9 @@ def _asked(pipelines: Sequence[Pipeline], schema: str) -> dict[TableName, TableA
     found: dict[TableName, TableAsked] = {}
     for pipeline in pipelines:
         table, config = table_of(pipeline, schema), pipeline.config.table
-        known = found.setdefault(table, TableAsked(config.primary_key, config.cdc_column, config.topic))
+        known = found.setdefault(
+            table, TableAsked(config.primary_key, config.cdc_column, config.topic, history=config.history)
+        )
         found[table] = replace(known, as_text=frozenset((*known.as_text, *config.as_text)))
     return found
 

@@ -205,7 +205,7 @@ class _Session:
         fingerprint = source.fingerprints([table])[table]
         with source.snapshot([table]) as snapshot:
             self.progress(f"compare {table.name}", 0)
-            return reconcile(log, table, snapshot, fingerprint, source.format(snapshot.position))
+            return reconcile(log, table, snapshot, fingerprint, source.notation().lsn(snapshot.position))
 
     def _set_aside(self, flow: Flow) -> tuple[str, ...]:
         suffix = f"until_{datetime.now(UTC):%Y%m%dT%H%M%S%f}"

@@ -242,7 +242,8 @@ class _Verification:
         flow = self.flow
         if compared.state:
             fingerprint = self.feed.source.fingerprints([flow.table])[flow.table]
-            reconcile(flow.log, flow.table, self.snapshot, fingerprint, self.feed.source.format(self.snapshot.position))
+            text = self.feed.source.notation().lsn(self.snapshot.position)
+            reconcile(flow.log, flow.table, self.snapshot, fingerprint, text)
             apply(flow)
             comparison, compared = self._compare(compared.kept)
         if compared.surplus or compared.lost or compared.misfits:
