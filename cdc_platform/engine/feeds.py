@@ -210,7 +210,14 @@ def open_flow(settings: Settings, environment: Mapping[str, str], pipeline: Pipe
     """A pipeline's flow. Touches no server: applying goes on from the log while the source is down."""
     if pipeline.derived:
         raise ConfigError(
-            f"{pipeline.id} is a derived table and has no change log of its own; name a pipeline of one of its inputs"
+            f"{pipeline.id} is a derived table, without a change log of its own; its inputs' pipelines have one, and "
+            f"'cdc verify {pipeline.id} --repair' computes its rows again"
         )
+    return open_part(settings, environment, pipeline)
+
+
+def open_part(settings: Settings, environment: Mapping[str, str], pipeline: Pipeline) -> Flow:
+    """The same for a pipeline of one table, which may be a derived one's part: its table and log, and the destination
+    of all parts, which is not to be applied to."""
     table, log = open_log(settings, environment, pipeline)
     return Flow(pipeline, table, log, open_destination(pipeline.config.destination), settings.locks)
