@@ -15,8 +15,8 @@ from dagster_iceberg.config import IcebergCatalogConfig
 from dagster_iceberg.resource import IcebergTableResource
 
 from cdc_platform.config.pipeline import DestinationConfig
-from cdc_platform.destinations.iceberg import CATALOG_FILE, CATALOG_NAME
 from cdc_platform.engine.feeds import Flow
+from cdc_platform.lake.iceberg_format import CATALOG_FILE, CATALOG_NAME
 
 TableResource = DeltaTableResource | IcebergTableResource
 _CELL_LENGTH = 100

@@ -49,9 +49,7 @@ class LakeWorld:
     def variables(self) -> dict[str, str]:
         return {"CDC_HOME": str(self.settings.home), "CDC_PIPELINES": str(self.folder)}
 
-    def follow(
-        self, name: str, kind: str, table: Mapping[str, Any], to: str, mode: str, **destination: Any
-    ) -> None:
+    def follow(self, name: str, kind: str, table: Mapping[str, Any], to: str, mode: str, **destination: Any) -> None:
         """A pipeline called `name` from a table of `kind` to a table of the kind `to`, also called `name`."""
         connection = {"path": str(self.source)} if kind == "deltalake" else {"warehouse": str(self.source)}
         place: dict[str, Any] = {"path": str(self.home / "lake" / name)}
@@ -81,7 +79,7 @@ class LakeWorld:
 
     def check(self, *names: str) -> dict[str, str]:
         """Statuses by pipeline and type of check."""
-        found = {}
+        found: dict[str, str] = {}
         for checked in check(self.settings, self.variables, self.pipelines(), self.pipelines(*names)):
             if checked.error:
                 raise checked.error

@@ -29,6 +29,22 @@ def delta_source(asked: Asked) -> LakeSource:
     )
 
 
+def iceberg_source(asked: Asked) -> LakeSource:
+    """The table that is asked for, in a catalog of the warehouse."""
+    from cdc_platform.sources.lake.iceberg import IcebergLakeTable
+
+    warehouse = _folder(asked.connection, "warehouse", ("warehouse", "catalog"))
+    catalog = asked.connection.get("catalog")
+    if catalog is not None and not isinstance(catalog, Mapping):
+        raise ConfigError("source.connection.catalog: a pyiceberg catalog configuration is a mapping")
+    table, wanted = _one(asked)
+    if wanted.as_text:
+        raise ConfigError("source.tables.as_text: a lake table's values have no other text")
+    identifier = f"{table.schema}.{table.name}"
+    place = f"{warehouse}/{identifier}"
+    return LakeSource(IcebergLakeTable(warehouse, identifier, catalog), place, wanted.primary_key, wanted.history)
+
+
 def _one(asked: Asked) -> tuple[TableName, TableAsked]:
     """A lake's tables are feeds of their own."""
     ((table, wanted),) = asked.tables.items()

@@ -24,6 +24,7 @@ from cdc_platform.lake.delta_commits import commit_file, latest_version, read_co
 from cdc_platform.lake.delta_rows import cells, column_type
 from cdc_platform.lake.parquet_rows import Cell
 from cdc_platform.model.keeping import Extent
+from cdc_platform.model.position import Position
 from cdc_platform.model.schema import Column
 from cdc_platform.sources.lake.table import CAME, GONE, MIXED, LakeCommit, Part
 
@@ -98,8 +99,8 @@ class DeltaLakeTable:
     def shape(self) -> DeltaShape:
         return self._shape(self._opened())
 
-    def check_from(self, version: int) -> None:
-        head = self.head()
+    def check_from(self, start: Position) -> None:
+        version, head = start.at, self.head()
         if head is not None and version <= head and not commit_file(self._path, version).exists():
             raise Gap(
                 f"{self.name}: the commit of version {version} is no more in its log, which was cleaned up to version "

@@ -27,7 +27,7 @@ import pyarrow as pa
 
 from cdc_platform.errors import ConfigError, Gap, Lost, NeedsPerson, Unavailable
 from cdc_platform.model.change import DELETE, INSERT, Captured, ChangeBatch, Entry, Followed, Place, Reshaped, Unlogged
-from cdc_platform.model.evolution import differences
+from cdc_platform.model.evolution import differences, widens
 from cdc_platform.model.keeping import Extent, Keeping
 from cdc_platform.model.position import Notation, Position
 from cdc_platform.model.schema import Fingerprint, TableName, TableSchema
@@ -93,7 +93,7 @@ class LakeSource:
                     "copy, rolled back or made again; run: cdc resync",
                     Lost.LOG_ENDS_BEFORE,
                 )
-            self.table.check_from(start.at)
+            self.table.check_from(start)
 
     def available(self) -> Position:
         with self._reading():
@@ -275,7 +275,10 @@ class _Reading:
 
     def _retyped(self, known: TableSchema, now: TableSchema) -> bool:
         types = {column.source_id: column.type for column in known.columns}
-        return any(types.get(column.source_id, column.type) != column.type for column in now.columns)
+        return any(
+            (was := types.get(column.source_id, column.type)) != column.type and not widens(was, column.type)
+            for column in now.columns
+        )
 
     def _left(self, planned: pl.DataFrame, commit: LakeCommit) -> pl.DataFrame:
         """The plan from `position` on: rows before it are not fetched."""

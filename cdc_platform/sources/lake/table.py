@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from cdc_platform.lake.parquet_rows import Cell
 from cdc_platform.model.keeping import Extent
+from cdc_platform.model.position import Position
 from cdc_platform.model.schema import Column
 
 GONE, CAME, MIXED = "gone", "came", "mixed"
@@ -75,8 +76,8 @@ class LakeTable(Protocol):
     def shape(self) -> Shape:
         """The table's columns now."""
 
-    def check_from(self, version: int) -> None:
-        """Raise Gap where the history from this version on, which may be the next one to come, is not to be had."""
+    def check_from(self, start: Position) -> None:
+        """Raise Gap where the history from here on, which may be the next version to come, is not to be had."""
 
     def available(self) -> int:
         """The first version from which on the history can be had, as far as the metadata says."""
