@@ -16,8 +16,9 @@ FORMATS = pytest.mark.parametrize("format", ["iceberg", "deltalake"])
 def test_orders_count_where_they_belong(empty_world: World, tmp_path: Path, format: str) -> None:
     world = shop(empty_world, tmp_path / "pipelines", format)
     world.postgres_do(
-        "insert into customers (email, first_name, last_name, city, state, country, customer_tier, lifetime_value) values"
-        " ('a@x.org', 'Ann', 'Ash', 'Ulm', '', 'DE', 'Gold', 10.50), ('b@x.org', 'Bob', 'Birch', null, ' ', null, null, null)",
+        "insert into customers (email, first_name, last_name, city, state, country, customer_tier, lifetime_value)"
+        " values ('a@x.org', 'Ann', 'Ash', 'Ulm', '', 'DE', 'Gold', 10.50),"
+        " ('b@x.org', 'Bob', 'Birch', null, ' ', null, null, null)",
         "insert into orders (customer_id) values (1), (1), (2), (7), (null)",
     )
     (first,) = world.run()
