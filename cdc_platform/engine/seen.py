@@ -26,13 +26,15 @@ def changes_of(seen: Seen, log: ChangeLog) -> ChangeBatch:
     """The changes that make the log's rows the ones that were seen, in their order; may be none. The log has the same
     shape, and everything that was recorded before."""
     batch = seen.batch
+    if not len(batch):
+        return batch
     key = list(batch.schema.primary_key)
     rows = batch.frame["after"].struct.unnest()
     keys = rows.select(key)
     if keys.is_duplicated().any():
         raise NeedsPerson(
-            f"{batch.table}: several rows have the same {', '.join(key)}, which are named as its key; name columns that "
-            "tell all rows apart, and begin its pipeline anew"
+            f"{batch.table}: several rows have the same {', '.join(key)}, which are named as its key; name columns "
+            "that tell all rows apart, and begin its pipeline anew"
         )
     known = known_rows(log, keys)
     numbered = known.select(*key, pl.int_range(pl.len(), dtype=pl.Int64).alias(_ORDER))

@@ -25,9 +25,10 @@ class Extent:
 class Keeping:
     """What is known of it; None where the source has nothing of the kind.
 
-    `notes` are the source's own words for a person, a line each. `kept_bytes` is held back at the source for the platform alone, `limit_bytes` is how much that may become and
-    `left_bytes` how much is left of it. `purge_in` is the time until the reader's place may be purged, `oldest` whether
-    that is in the oldest part of the log which is still there (of several).
+    `notes` are the source's own words for a person, a line each. `kept_bytes` is held back at the source for the
+    platform alone, `limit_bytes` is how much that may become and `left_bytes` how much is left of it. `purge_in` is the
+    time until the reader's place may be purged, `oldest` whether that is in the oldest part of the log which is still
+    there (of several).
     """
 
     kept_bytes: int | None = None

@@ -9,14 +9,14 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from cdc_platform.errors import ConfigError, NeedsPerson
-from cdc_platform.model.schema import TableName, TableSchema
+from cdc_platform.model.schema import TableSchema
 from cdc_platform.sources.timestamp.watermark import Clock
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`name` is the column, `zone` what its wall clock shows where its type has no zone; `key` are the columns that tell
-    rows apart where the table has no primary key, if a pipeline names some."""
+    """`name` is the column, `zone` what its wall clock shows where its type has no zone; `key` are the columns that
+    tell rows apart where the table has no primary key, if a pipeline names some."""
 
     name: str
     key: tuple[str, ...]
@@ -37,8 +37,8 @@ class Column:
         column = schema.column(self.name)
         if not pa.types.is_timestamp(column.type):
             raise NeedsPerson(
-                f"{schema.table}: cdc_column '{self.name}' is {column.source_type}; a timestamp (Postgres) or a datetime "
-                "or timestamp (MySQL) that is not read as text tells when a row changed"
+                f"{schema.table}: cdc_column '{self.name}' is {column.source_type}; a timestamp (Postgres) or a "
+                "datetime or timestamp (MySQL) that is not read as text tells when a row changed"
             )
         keyed(schema, self)
 
@@ -59,17 +59,7 @@ def keyed(schema: TableSchema, column: Column) -> TableSchema:
         return schema
     if not column.key or not set(column.key) <= set(schema.names):
         raise NeedsPerson(
-            f"{schema.table} has no primary key, and rows that are read again must be told apart; give it one, or write "
-            "columns that do as source.tables[].primary_key"
+            f"{schema.table} has no primary key, and rows that are read again must be told apart; give it one, or "
+            "write columns that do as source.tables[].primary_key"
         )
     return replace(schema, primary_key=column.key)
-
-
-def columns_of(asked: dict[TableName, tuple[str | None, tuple[str, ...]]], zone: ZoneInfo) -> dict[TableName, Column]:
-    """By table. Raises ConfigError for a table without a cdc_column."""
-    found = {}
-    for table, (name, key) in asked.items():
-        if name is None:
-            raise ConfigError(f"source.tables[].cdc_column: say which column of {table} tells when a row changed")
-        found[table] = Column(name, key, zone)
-    return found

@@ -26,8 +26,8 @@ class View(Snapshot, Protocol):
     def taken(self) -> datetime: ...
 
     def since(self, table: TableName, column: str, value: int | None) -> Iterator[pl.DataFrame]:
-        """Rows whose `column` is at or behind `value` (None: all that have one), in the order of column and key; bounded
-        memory. Values of the column are microseconds since 1970, of UTC or of its own clock."""
+        """Rows whose `column` is at or behind `value` (None: all that have one), in the order of column and key;
+        bounded memory. Values of the column are microseconds since 1970, of UTC or of its own clock."""
 
     def without(self, table: TableName, column: str) -> Iterator[pl.DataFrame]:
         """Rows that have no value in `column`, in the order of the key."""

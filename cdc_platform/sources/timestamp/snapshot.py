@@ -52,7 +52,7 @@ class TimestampSnapshot:
         return self.view.digests(table, columns, ranges)
 
     def resume(self, table: TableName) -> str | None:
-        """The highest value of the column in the snapshot: what comes later has a higher one, or comes in its window."""
+        """The highest value of the column in the snapshot: what comes later is behind it or in its window."""
         column = self.columns[table]
         now = column.clock(self.view.schema(table)).shows(self.view.taken)
         return Watermark().raised(self.view.highest(table, column.name, now), now).text

@@ -28,8 +28,19 @@ from typing import Final
 
 import polars as pl
 
-from cdc_platform.errors import CdcError, NeedsPerson
-from cdc_platform.model.change import INSERT, OPERATION, Captured, ChangeBatch, Entry, Followed, Place, Reshaped, Seen, Unlogged
+from cdc_platform.errors import CdcError
+from cdc_platform.model.change import (
+    INSERT,
+    OPERATION,
+    Captured,
+    ChangeBatch,
+    Entry,
+    Followed,
+    Place,
+    Reshaped,
+    Seen,
+    Unlogged,
+)
 from cdc_platform.model.evolution import carried, differences
 from cdc_platform.model.keeping import Extent, Keeping
 from cdc_platform.model.position import Notation, Position
@@ -46,9 +57,11 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class TimestampSource:
-    """One database, polled. Implements `Source`. `window` is in seconds, `page_rows` how many rows are resolved at once.
+    """One database, polled. Implements `Source`. `window` is in seconds, `page_rows` how many rows are resolved at
+    once.
 
-    An open snapshot is what `changes` reads where it is asked up to the snapshot's own position: both see the same rows.
+    An open snapshot is what `changes` reads where it is asked up to the snapshot's own position: both see the same
+    rows.
     """
 
     def __init__(self, server: Server, columns: Mapping[TableName, Column], window: float, page_rows: int) -> None:

@@ -45,7 +45,7 @@ class Watermark:
         try:
             return cls(int(text))
         except ValueError as error:
-            raise NeedsPerson(f"'{text}' is no place in a column of times; the change log is of another source") from error
+            raise NeedsPerson(f"'{text}' is no value of a column of times: the log is another source's") from error
 
     @property
     def text(self) -> str | None:
