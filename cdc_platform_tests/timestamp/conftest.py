@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from cdc_platform_tests.crashes.forks import Forks, forks
 from cdc_platform_tests.timestamp.ground import SYSTEMS, Ground, ground
 from cdc_platform_tests.world import World
 
@@ -15,3 +16,9 @@ def things(request: pytest.FixtureRequest, empty_world: World) -> Iterator[Groun
         made.make()
         made.configure()
         yield made
+
+
+@pytest.fixture(scope="session")
+def forking() -> Iterator[Forks]:
+    with forks() as started:
+        yield started

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
+import psycopg2
+import pymysql
 
 from cdc_platform.change_log.log import ChangeLog
 from cdc_platform.engine.verification.verify import Options, Verified, verify
@@ -59,18 +61,34 @@ class Ground:
     def do(self, *statements: str) -> None:
         (self.world.postgres_do if self.system == "postgres" else self.world.mysql_do)(*statements)
 
+    @contextmanager
+    def session(self) -> Iterator[Callable[[str], None]]:
+        """A session of the owner's own, in a transaction until it is given `commit`."""
+        server = self.world.postgres if self.system == "postgres" else self.world.mysql
+        if self.system == "postgres":
+            opened: Any = psycopg2.connect(server.dsn())
+        else:
+            opened = pymysql.connect(
+                host=server.host, port=server.port, user=server.user, password=server.password, database=server.database
+            )
+        with closing(opened), closing(opened.cursor()) as cursor:
+            yield cursor.execute
+
     def rows(self, statement: str) -> list[Row]:
         return (self.world.postgres_rows if self.system == "postgres" else self.world.mysql_rows)(statement)
 
     def put(self, *rows: Sequence[Any]) -> None:
         """Insert or replace rows (id, body, changed), in one statement."""
+        self.do(self.putting(*rows))
+
+    def putting(self, *rows: Sequence[Any]) -> str:
         values = ", ".join(f"({key}, '{body}', {1.5 * key}, {self.true}, {when(at)})" for key, body, at in rows)
         columns = "body, amount, flag, changed".split(", ")
         if self.system == "postgres":
             anew = "on conflict (id) do update set " + ", ".join(f"{c} = excluded.{c}" for c in columns)
         else:
             anew = "on duplicate key update " + ", ".join(f"{c} = values({c})" for c in columns)
-        self.do(f"insert into things values {values} {anew}")
+        return f"insert into things values {values} {anew}"
 
     @property
     def true(self) -> str:
