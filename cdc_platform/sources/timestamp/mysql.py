@@ -71,7 +71,7 @@ class MySQLServer:
         return {name: table.schema for name, table in self._catalogue.tables(tables).items()}
 
     def fingerprints(self, tables: Sequence[TableName]) -> Mapping[TableName, Fingerprint]:
-        """When the table was made or rebuilt: TRUNCATE, and every ALTER that writes all rows anew, make it so."""
+        """When the table was made or rebuilt, which ALTERs that write all rows anew are, and on MySQL TRUNCATE too."""
         found = {}
         for table in self._catalogue.existing(tables):
             rows = self._opened().rows(
