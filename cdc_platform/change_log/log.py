@@ -435,6 +435,12 @@ class ChangeLog:
             )
             held = files
 
+    def compared(self) -> datetime:
+        """When it was last known to hold what its source did: compared, or taken as a snapshot."""
+        head = self._required()
+        known = [head.said(name) for name in (standing.COMPARED, standing.WHOLE)]
+        return self.committed(max(version or 1 for version in known))
+
     def committed(self, version: int) -> datetime:
         """When a version was committed, by this machine's clock."""
         return datetime.fromtimestamp(self._actions(version)["commitInfo"][0]["timestamp"] / 1000, UTC)
