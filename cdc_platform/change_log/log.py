@@ -165,10 +165,15 @@ class ChangeLog:
         return Notation(**json.loads(self._configuration()[_NOTATION]))
 
     def resume(self) -> str | None:
-        """What the source left with the last commit that had such a word, to go on from (`Captured.resume`)."""
+        """What the source left with the last commit that had such a word, to go on from (`Captured.resume`).
+
+        None where a resync came after it: the log goes on from another place then.
+        """
         table = self._loaded()
         said = table.transaction_version(_RESUME) if table else None
-        return None if said is None else str(self._actions(said)["commitInfo"][0]["cdc.resume"])
+        if table is None or said is None or said < (table.transaction_version(standing.RESYNCED) or 0):
+            return None
+        return str(self._actions(said)["commitInfo"][0]["cdc.resume"])
 
     def format(self, position: Position) -> str:
         """A position as text, in the source's own words."""
