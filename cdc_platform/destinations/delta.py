@@ -112,7 +112,7 @@ class DeltaDestination:
             return None
         version = table.transaction_version(delta_log.app_id(log_id))
         if version is not None:
-            return Applied(log_id, version, self._position(table, log_id, version))
+            return Applied(log_id, version, *self._position(table, log_id, version))
         if table.file_uris():
             raise SchemaConflict(
                 f"{self._name} holds rows that this change log did not write; "
@@ -415,13 +415,13 @@ class DeltaDestination:
         version = table.transaction_version(delta_log.app_id(applied.log_id))
         return Written(table.version(), rows) if version is not None and version >= applied.version else None
 
-    def _position(self, table: DeltaTable, log_id: str, version: int) -> str:
-        """The position text of that version's commit: only for people, so "" once the log has been cleaned up."""
+    def _position(self, table: DeltaTable, log_id: str, version: int) -> tuple[str, str]:
+        """Position text and basis of that version's commit: "" once the log has been cleaned up."""
         for limit in (1, _HISTORY):
             for commit in table.history(limit):
                 if commit.get(delta_log.LOG_ID) == log_id and commit.get(delta_log.VERSION) == str(version):
-                    return str(commit.get(delta_log.POSITION, ""))
-        return ""
+                    return str(commit.get(delta_log.POSITION, "")), str(commit.get(delta_log.BASIS, ""))
+        return "", ""
 
 
 def _added(actions: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -164,6 +164,7 @@ class IcebergDestination:
     ) -> Written:
         schema = self._ensured()
         changes = RowCheck(schema, self._name).changes(rows)
+        names = [field.name for field in schema.fields]
         sort = self._layout.sort or tuple(SortField(name) for name in schema.key)
         attempts: list[IcebergWriting] = []
 
@@ -175,7 +176,7 @@ class IcebergDestination:
             live = live_files(table, schema.key)
             made = plan(live, changes, schema.key)
             attempts.append(self._writing(table))
-            new = rewritten(live, made, schema.key, changes.columns, lambda replaced: None)
+            new = rewritten(live, made, schema.key, names, lambda replaced: None)
             added, _ = attempts[-1].write(new, Arrangement(self._layout.partitions, sort))
             failpoint("iceberg.files.written")
             removed = entries(table, {live.paths[i] for i in made.touched})

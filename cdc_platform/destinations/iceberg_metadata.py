@@ -24,6 +24,7 @@ from cdc_platform.model.target import SOURCE_IDS, TargetField
 LOG_ID: Final = "cdc.log_id"
 VERSION: Final = "cdc.version"
 POSITION: Final = "cdc.position"
+BASIS: Final = "cdc.basis"
 EVIDENCE: Final = "cdc.evidence"
 _PROPERTY: Final = "cdc.applied."
 FORMER_NAMES: Final = "cdc.columns.former"
@@ -166,12 +167,13 @@ class Metadata:
 def snapshot_properties(applied: Applied, evidence: Evidence | None = None) -> dict[str, str]:
     """What travels in a snapshot's summary."""
     noted = {LOG_ID: applied.log_id, VERSION: str(applied.version), POSITION: applied.position}
+    noted |= {BASIS: applied.basis} if applied.basis else {}
     return noted if evidence is None else {**noted, EVIDENCE: evidence.text()}
 
 
 def applied_in(summary: Mapping[str, str]) -> Applied:
     """The inverse of `snapshot_properties`."""
-    return Applied(summary[LOG_ID], int(summary[VERSION]), summary.get(POSITION, ""))
+    return Applied(summary[LOG_ID], int(summary[VERSION]), summary.get(POSITION, ""), summary.get(BASIS, ""))
 
 
 def table_properties(applied: Applied) -> dict[str, str]:
