@@ -232,16 +232,13 @@ class _Reading:
     table: TableName
     schema: TableSchema
     position: Position
-    shape: Shape | None = None
 
     def entries(self, commit: LakeCommit) -> Iterator[Entry]:
         """What a commit says, in the order of its ordinals; nothing before `position`."""
-        before, self.shape = self.shape, commit.shape
         known, now = self.schema, self.source.schema_of(self.table, commit.shape)
         self.schema = now
-        apart = self._retyped(known, now) and any(part.side == GONE for part in commit.parts) and before is not None
-        if apart and before is not None:
-            yield from self._apart(commit, before, known, now)
+        if self._retyped(known, now) and any(part.side == GONE for part in commit.parts):
+            yield from self._apart(commit, known, now)
             return
         if differences(known, now):
             yield Reshaped(now, self._place(commit, 0))
@@ -278,9 +275,9 @@ class _Reading:
             planned = plan.changes(indexed(rows, schema.primary_key, hashed), schema.primary_key, told, where)
             yield from of_plan(self._left(planned, commit), rows, schema, commit.version, commit.time)
 
-    def _apart(self, commit: LakeCommit, before: Shape, known: TableSchema, now: TableSchema) -> Iterator[Entry]:
+    def _apart(self, commit: LakeCommit, known: TableSchema, now: TableSchema) -> Iterator[Entry]:
         """A column got another type with its rows: those that are gone have the former one, so both go apart."""
-        gone = Rows(before, [part for part in commit.parts if part.side == GONE])
+        gone = Rows(commit.before, [part for part in commit.parts if part.side == GONE])
         came = Rows(commit.shape, [part for part in commit.parts if part.side == CAME], len(gone))
         for batch in of_one_kind(gone.frames(known.names), DELETE, known, commit.version, commit.time):
             if (kept := self._since(batch)) is not None:
