@@ -19,7 +19,6 @@ from cdc_platform.config.load import Pipeline, connection_of
 from cdc_platform.config.pipeline import DestinationConfig
 from cdc_platform.engine.feeds import table_of
 from cdc_platform.errors import ConfigError
-from cdc_platform.model.schema import TableName
 from cdc_platform.sources.open import default_schema
 
 CAPTURE_AND_APPLY = "capture_and_apply"
@@ -73,7 +72,7 @@ def name_flows(
     owners: dict[dg.AssetKey, tuple[str, str]] = {}
     for flow in flows:
         where = f"the table {flow.table} of source '{flow.label}'"
-        if flow.source not in written.values():
+        if _own_place(flow.part, environment) not in written:
             _claim(owners, flow.source, "source", where)
         _claim(owners, flow.change_log, "change log", f"the change log of {where}")
         _claim(owners, flow.destination, flow.pipeline.id, f"the destination of pipeline '{flow.pipeline.id}'")
@@ -114,7 +113,7 @@ def _name(
     return FlowAssets(
         pipeline=pipeline,
         part=part,
-        source=written.get(_read(part, table, environment), dg.AssetKey(source)),
+        source=written.get(_own_place(part, environment), dg.AssetKey(source)),
         change_log=dg.AssetKey(["change_log", *source]),
         destination=_destination(pipeline),
     )
@@ -131,7 +130,7 @@ def _place(destination: DestinationConfig) -> str:
     return f"{root}/{destination.table}" if destination.type == "iceberg" else str(root)
 
 
-def _read(part: Pipeline, table: TableName, environment: Mapping[str, str]) -> str:
+def _own_place(part: Pipeline, environment: Mapping[str, str]) -> str:
     """Where a lake table that is read is, in the form of `_place`; empty for what is no lake's."""
     source, key = part.config.source, {"deltalake": "path", "iceberg": "warehouse"}.get(part.config.source.type)
     if key is None:
@@ -140,6 +139,7 @@ def _read(part: Pipeline, table: TableName, environment: Mapping[str, str]) -> s
         root = str(connection_of(part, environment).get(key, ""))
     except ConfigError:  # of a variable: whoever reads the table says so
         root = str(source.connection.get(key, ""))
+    table = table_of(part, default_schema(part.config.system, source.connection))
     name = source.tables[0].name if source.type == "deltalake" else str(table)
     return f"{Path(root.removeprefix('file://')).expanduser().absolute()}/{name}"
 
