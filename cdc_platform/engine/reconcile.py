@@ -50,9 +50,10 @@ def reconcile(
     text: str,
     by: str | None = None,
 ) -> int:
-    """Make the log, which is complete up to the snapshot's position (`text`), equal to it; how many rows differed.
+    """Make the log, which is complete up to the snapshot's position, equal to it; how many rows differed.
 
-    With `by`, only the key and this column are read and compared, of a table that has a key.
+    `text` is that position in the words of an event's `lsn`. With `by`, only the key and this column are read and
+    compared, of a table that has a key.
     """
     position = log.position()
     assert position is not None

@@ -64,7 +64,7 @@ def _compare(
     done: Capture,
     progress: Progress,
 ) -> None:
-    text = feed.source.format(snapshot.position)
+    text = feed.source.notation().lsn(snapshot.position)
     for table in tables:
         if table not in done.failures:
             progress(f"compare {table.name}", 0)

@@ -30,6 +30,14 @@ def open_source(asked: Asked) -> Source:
             from cdc_platform.sources.timestamp.open import open_timestamp_source
 
             return open_timestamp_source(asked)
+        case "deltalake", "native":
+            from cdc_platform.sources.lake.connection import delta_source
+
+            return delta_source(asked)
+        case "iceberg", "native":
+            from cdc_platform.sources.lake.connection import iceberg_source
+
+            return iceberg_source(asked)
         case other:
             raise ConfigError(f"source.type: {other[0]} cannot be read by cdc_method: {other[1]} yet")
 
