@@ -1,6 +1,6 @@
 # Everything starts here; `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-mysql test-large test-lake verify-soak test-spark crashes soak check format bench clean
+.PHONY: help setup demo dev test test-mysql test-large test-lake verify-soak test-spark crashes soak polls check format bench clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(shell $(p) -c 'import sys; print(sys.executable) if (3, 11) <= sys.version_info[:2] <= (3, 13) else None' 2>/dev/null)))
@@ -56,6 +56,10 @@ crashes: setup ## a death at each named place on SEEDS=20 seeded workloads of ea
 soak: MINUTES ?= 60
 soak: setup ## workload, changes of shape and random kills for MINUTES=60, with SEED=1 the same again
 	$(BIN)/python -m cdc_platform_tests.crashes.soak $(MINUTES) $(SEED)
+
+polls: SEEDS ?= 10
+polls: setup ## random work and deaths on tables that are polled, SEEDS=10 on both systems
+	CDC_TESTS_TIMESTAMP_SEEDS=$(SEEDS) CDC_TESTS_TIMESTAMP_ROUNDS=12 $(BIN)/pytest cdc_platform_tests/timestamp/test_random.py
 
 check: setup ## lint, format, types, layers, definitions
 	$(BIN)/ruff check .

@@ -212,7 +212,12 @@ def _comparing(pipelines: Sequence[Pipeline], schema: str) -> dict[TableName, Co
         config, column = pipeline.config, pipeline.config.table.cdc_column
         if config.method == "timestamp-based" and column is not None:
             every = timedelta(hours=(config.source.polling or PollingConfig()).compare_hours)
-            found.setdefault(table_of(pipeline, schema), Comparing(every, column))
+            table = table_of(pipeline, schema)
+            if found.setdefault(table, Comparing(every, column)).column != column:
+                raise ConfigError(
+                    f"{pipeline.where}: source.tables[].cdc_column: another pipeline follows {table} by "
+                    f"'{found[table].column}', and both read one change log; use one column, or give one a source.name"
+                )
     return found
 
 

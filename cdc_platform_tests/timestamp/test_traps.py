@@ -7,6 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from cdc_platform.engine.at import as_of
+from cdc_platform.engine.events import event_lines
+from cdc_platform.engine.feeds import open_flow
+from cdc_platform.engine.moment import moment, parse_asked, source_ahead
+from cdc_platform.engine.status import status
 from cdc_platform.errors import ConfigError, NeedsPerson
 from cdc_platform_tests.timestamp.ground import COLUMNS, Ground, when
 
@@ -141,19 +146,16 @@ def test_shapes(one: Ground) -> None:
         one.assert_lake_is_source(("id", "text", "amount", "changed", "more"))
 
 
-@pytest.mark.parametrize(
-    ("table", "error", "words"),
-    [
-        ({"cdc_column": "chnged"}, ConfigError, "has no column 'chnged'; did you mean 'changed'?"),
+def test_columns_that_tell_nothing(one: Ground) -> None:
+    for table, error, words in (
+        ({"cdc_column": "chnged"}, ConfigError, "has no column 'chnged'; did you mean 'changed'"),
         ({"cdc_column": "body"}, NeedsPerson, "cdc_column 'body' is text; a timestamp"),
         ({"as_text": ["changed"]}, NeedsPerson, "that is not read as text"),
-    ],
-)
-def test_columns_that_tell_nothing(one: Ground, table: dict[str, object], error: type[Exception], words: str) -> None:
-    one.table = table
-    one.configure()
-    with pytest.raises(error, match=words):
-        one.run()
+    ):
+        one.table = table
+        one.configure()
+        with pytest.raises(error, match=words):
+            one.run()
 
 
 def test_a_table_without_a_key(one: Ground) -> None:
@@ -195,25 +197,41 @@ def test_the_column_goes(one: Ground) -> None:
 def test_a_column_without_an_index_is_told(one: Ground) -> None:
     one.put((1, "a", NOW))
     one.run()
-    (found,) = one.world.cdc("status", "--json")
-    assert (found["state"], found["warnings"]) == ("current", [])
+
+    def told_by_status() -> tuple[str, tuple[str, ...]]:
+        everything = one.world.pipelines()
+        (found,) = status(one.world.settings, one.world.variables, everything, everything)
+        return found.state, found.warnings
+
+    assert told_by_status() == ("current", ())
     one.do("drop index on_changed" if one.system == "postgres" else "drop index on_changed on things")
-    (found,) = one.world.cdc("status", "--json")
-    (warning,) = found["warnings"]
+    one.put((2, "b", NOW))
+    state, (warning,) = told_by_status()
+    assert state == "behind"
     assert "no index begins with 'changed'" in warning
 
 
 def test_the_past_by_its_places(one: Ground) -> None:
-    """`cdc events` and `cdc at` with the times that positions are."""
+    """Events, and what the table was, by the times that positions are."""
     one.put((1, "a", -HOUR))
     one.run()
     one.put((1, "b", NOW))
     one.run()
-    first, second = (one.world.cdc("events", "delta_upsert")).splitlines()
-    assert '"connector": "timestamp-based"' in second.replace('":"', '": "')
-    lsns = [json.loads(line)["metadata"]["lsn"] for line in (first, second)]
-    assert lsns == sorted(lsns)
-    found = one.world.cdc("at", "delta_upsert", "--position", lsns[1], "--json")
-    assert [row["body"] for row in found["rows"]] == ["a"]
-    found = one.world.cdc("at", "delta_upsert", "--time", "now", "--json")
-    assert [row["body"] for row in found["rows"]] == ["b"]
+    everything = one.world.pipelines()
+    flow = open_flow(one.world.settings, one.world.variables, everything[0])
+    first, second = (json.loads(line) for line in event_lines(flow))
+    system = "postgres" if one.system == "postgres" else "mysql"
+    assert (second["source"]["connector"], second["source"]["system"]) == ("timestamp-based", system)
+    places = [event["metadata"]["lsn"] for event in (first, second)]
+    assert places == sorted(places)
+    assert (second["before"]["body"], second["after"]["body"]) == ("a", "b")
+    ahead = source_ahead(one.world.settings, one.world.variables, everything, flow)
+
+    def body(asked: str, *, place: bool = False) -> str:
+        then = moment(flow, parse_asked(asked, flow.log.notation(), datetime.now(UTC), place=place), ahead)
+        (row,) = as_of(flow, then, 10).shown.to_dicts()
+        return str(row["body"])
+
+    assert body(places[1]) == body(places[1].partition("#")[0], place=True) == "a"
+    assert body("now") == "b"
+    assert [row["_cdc_source_lsn"] for row in one.lake("delta_upsert")] == [places[1]]
