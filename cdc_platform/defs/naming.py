@@ -33,13 +33,15 @@ _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 @dataclass(frozen=True, slots=True)
 class FlowAssets:
     """The assets that one table of a pipeline is part of; `part` is the pipeline of that table alone. Pipelines of one
-    table share the first two; the tables that a derived one is made of share the last."""
+    table share the first two; the tables that a derived one is made of share the last. `handed_on` says that the source
+    is another pipeline's destination."""
 
     pipeline: Pipeline
     part: Pipeline
     source: dg.AssetKey
     change_log: dg.AssetKey
     destination: dg.AssetKey
+    handed_on: bool = False
 
     @property
     def label(self) -> str:
@@ -73,7 +75,7 @@ def name_flows(
     owners: dict[dg.AssetKey, tuple[str, str]] = {}
     for flow in flows:
         where = f"the table {flow.table} of source '{flow.label}'"
-        if flow.source not in written.values():
+        if not flow.handed_on:
             _claim(owners, flow.source, "source", where)
         _claim(owners, flow.change_log, "change log", f"the change log of {where}")
         _claim(owners, flow.destination, flow.pipeline.id, f"the destination of pipeline '{flow.pipeline.id}'")
@@ -111,12 +113,14 @@ def _name(
     table = table_of(part, schema)
     parts = [config.label, *([] if table.schema == schema else [table.schema]), table.name]
     source = [safe_name(name) for name in parts]
+    place = _read(part, table, environment)
     return FlowAssets(
         pipeline=pipeline,
         part=part,
-        source=written.get(_read(part, table, environment), dg.AssetKey(source)),
+        source=written.get(place, dg.AssetKey(source)),
         change_log=dg.AssetKey(["change_log", *source]),
         destination=_destination(pipeline),
+        handed_on=place in written,
     )
 
 
