@@ -1,6 +1,6 @@
 # Everything starts here; `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-mysql test-large verify-soak test-spark crashes soak check format bench clean
+.PHONY: help setup demo dev test test-mysql test-large test-lake verify-soak test-spark crashes soak check format bench clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(shell $(p) -c 'import sys; print(sys.executable) if (3, 11) <= sys.version_info[:2] <= (3, 13) else None' 2>/dev/null)))
@@ -37,6 +37,10 @@ test-mysql: setup ## the tests of MySQL sources on a real MySQL 9.7 (fetched onc
 
 test-large: setup ## the scenarios of one large transaction with two million rows
 	CDC_TESTS_LARGE_ROWS=2000000 $(BIN)/pytest -n 0 cdc_platform_tests/scenarios -k large_transaction
+
+test-lake: SEEDS ?= 20
+test-lake: setup ## random commits to lake tables that are sources, SEEDS=20 sequences of each kind
+	CDC_TESTS_LAKE_SEEDS=$(SEEDS) $(BIN)/pytest cdc_platform_tests/lake/test_lake_sequences.py
 
 verify-soak: setup ## N verifications (10000) under a workload, of which none may find anything
 	$(BIN)/python -m cdc_platform_tests.verification.soak $(or $(N),10000)

@@ -108,6 +108,12 @@ class DeltaLakeTable:
                 Lost.LOG_PURGED,
             )
 
+    def mark(self, version: int) -> str | None:
+        try:
+            return hashlib.blake2b(commit_file(self._path, version).read_bytes(), digest_size=8).hexdigest()
+        except FileNotFoundError:
+            return None
+
     def available(self) -> int:
         head = self.head()
         version = head if head is not None else 0

@@ -211,6 +211,12 @@ class IcebergLakeTable:
             Lost.LOG_PURGED,
         )
 
+    def mark(self, version: int) -> str | None:
+        for snapshot in self._required().document.get("snapshots") or ():
+            if snapshot["sequence-number"] == version:
+                return str(snapshot["snapshot-id"])
+        return None
+
     def available(self) -> int:
         metadata = self._required()
         chain = metadata.chain

@@ -137,6 +137,7 @@ class LakeSource:
         try:
             with self._reading():
                 self.check_resumable(reading.position)
+                self._check_same(one.resume)
                 end = until.at if until.ordinal else until.at - 1
                 for commit in self.table.commits(reading.position.at, end):
                     for entry in reading.entries(commit):
@@ -154,7 +155,23 @@ class LakeSource:
         except NeedsPerson as error:
             yield Captured(tuple(entries), reached, {table: error})
             return
-        yield Captured(tuple(entries), max(until, reached))
+        yield Captured(tuple(entries), max(until, reached), resume=self._marked(table, reached))
+
+    def _marked(self, table: TableName, reached: Position) -> dict[TableName, str]:
+        """What tells the last version that was read from another one of its number."""
+        with self._reading():
+            version = reached.at - 1
+            mark = self.table.mark(version)
+        return {} if reached.ordinal or mark is None else {table: f"{version} {mark}"}
+
+    def _check_same(self, known: str | None) -> None:
+        version, _, mark = (known or "").partition(" ")
+        if version and (now := self.table.mark(int(version))) is not None and now != mark:
+            raise Gap(
+                f"{self.table.name}: version {version} is another one than that which was read: the table was restored "
+                "from a copy and went on from there; run: cdc resync",
+                Lost.LOG_FOREIGN,
+            )
 
     def withdraw(self, tables: Sequence[TableName]) -> list[TableName]:
         return []
