@@ -51,10 +51,12 @@ class Shape(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LakeCommit:
-    """What a version did to rows, and the shape from there on. Rows that were only carried on are in no part."""
+    """What a version did to rows, the shape from there on and the one before it. Rows that were only carried on are in
+    no part."""
 
     version: int
     time: datetime
+    before: Shape
     shape: Shape
     parts: tuple[Part, ...]
 
