@@ -1,6 +1,6 @@
 # Everything starts here; `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-mysql test-large test-lake verify-soak test-spark crashes soak polls check format bench clean
+.PHONY: help setup demo dev test test-mysql test-large test-lake verify-soak derived-soak test-spark crashes soak polls check format bench clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(shell $(p) -c 'import sys; print(sys.executable) if (3, 11) <= sys.version_info[:2] <= (3, 13) else None' 2>/dev/null)))
@@ -52,6 +52,9 @@ test-spark: setup ## what Spark says of our tables: fetched into .spark (400 MB)
 crashes: SEEDS ?= 20
 crashes: setup ## a death at each named place on SEEDS=20 seeded workloads of each system (about 3 minutes of CPU a seed)
 	CDC_TESTS_CRASH_SEEDS=$(SEEDS) $(BIN)/pytest cdc_platform_tests/crashes/test_places.py
+
+derived-soak: setup ## derived tables on N=100 random workloads, kept by changes and through deaths
+	CDC_TESTS_DERIVED_SEEDS=$(or $(N),100) $(BIN)/pytest cdc_platform_tests/derivation/test_random.py
 
 soak: MINUTES ?= 60
 soak: setup ## workload, changes of shape and random kills for MINUTES=60, with SEED=1 the same again

@@ -22,6 +22,7 @@ from cdc_platform.engine.derivation.derive import derive
 from cdc_platform.engine.derivation.opened import open_derivation
 from cdc_platform.engine.feeds import Feed, feed_of, feeds_of, open_feed, open_flow, open_log, parts_of
 from cdc_platform.engine.follow import Capture
+from cdc_platform.engine.handing_on import awaited
 from cdc_platform.engine.measuring import kept_bytes, observation, publish
 from cdc_platform.engine.memory import remember
 from cdc_platform.engine.orphans import tidy
@@ -107,7 +108,7 @@ class _Run:
                     self.tell(line)
                 self.kept |= kept_bytes(feed)
         except CdcError as error:
-            self.captures[name] = error
+            self.captures[name] = self._awaited(name) or error
         self.seconds[name] = time.monotonic() - began
 
     def apply(self, pipeline: Pipeline) -> None:
@@ -139,6 +140,11 @@ class _Run:
         result.error = self.refused.get(pipeline.id, result.error)
         remember(self.settings.home, pipeline.id, result.error)
         result.seconds = sum(self.seconds[name] for name in feeds_of([pipeline])) + time.monotonic() - began
+
+    def _awaited(self, name: str) -> CdcError | None:
+        """Where a feed cannot be captured because another pipeline has not made its table yet, that."""
+        parts = (part for part in parts_of(self.chosen) if feed_of(part) == name)
+        return next((why for p in parts if (why := awaited(p, self.everything, self.environment)) is not None), None)
 
     def _welcome(self, feed: Feed, name: str) -> Feed:
         """The feed without the tables that only new pipelines ask for which they cannot serve: that is told before a

@@ -144,6 +144,7 @@ def test_the_shipped_pipelines_load_without_servers() -> None:
         "postgres_schema_evolution_cdc",
         "mysql_products_cdc",
         "mysql_inventory_transactions_cdc",
+        "customers_analytics",
     }
 
 

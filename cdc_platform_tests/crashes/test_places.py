@@ -34,10 +34,12 @@ _ANEW = ("log.cleared", "log.discarded")
 _GAP, _RESYNC = "log.gap.committing", "log.resync.committing"
 _STAGED = (*_ANEW, _GAP, _RESYNC)
 """Places that a stage has to be set for; so they are cases of their own."""
+# Of derived tables, which meet their deaths in derivation/test_random.py.
+_DERIVED = tuple(place for place in FAILPOINTS if place.startswith("derive."))
 # What rows a statement changed unlogged is told by MySQL's binlog itself.
 _OTHERS = {
-    "postgres": ("mysql.log.opened",),
-    "mysql": (*(place for place in FAILPOINTS if place.startswith("postgres.")), "capture.shape.marked"),
+    "postgres": ("mysql.log.opened", *_DERIVED),
+    "mysql": (*_DERIVED, *(place for place in FAILPOINTS if place.startswith("postgres.")), "capture.shape.marked"),
 }
 
 
