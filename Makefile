@@ -39,7 +39,7 @@ test-large: setup ## the scenarios of one large transaction with two million row
 	CDC_TESTS_LARGE_ROWS=2000000 $(BIN)/pytest -n 0 cdc_platform_tests/scenarios -k large_transaction
 
 verify-soak: setup ## N verifications (10000) under a workload, of which none may find anything
-	$(BIN)/python -m cdc_platform_tests.verification.soak $(or $(N),10000)
+	$(BIN)/python -m cdc_platform_tests.verification.soak $(or $(N),10000) $(if $(JOBS),--jobs $(JOBS))
 
 test-spark: setup ## what Spark says of our tables: fetched into .spark (400 MB), needs Java 17
 	@"$(PYTHON)" infra/get_spark.py "$$("$(PYTHON)" infra/get_uv.py)" .spark
