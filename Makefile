@@ -43,7 +43,7 @@ test-lake: setup ## random commits to lake tables that are sources, SEEDS=20 seq
 	CDC_TESTS_LAKE_SEEDS=$(SEEDS) $(BIN)/pytest cdc_platform_tests/lake/test_lake_sequences.py
 
 verify-soak: setup ## N verifications (10000) under a workload, of which none may find anything
-	$(BIN)/python -m cdc_platform_tests.verification.soak $(or $(N),10000)
+	$(BIN)/python -m cdc_platform_tests.verification.soak $(or $(N),10000) $(if $(JOBS),--jobs $(JOBS))
 
 test-spark: setup ## what Spark says of our tables: fetched into .spark (400 MB), needs Java 17
 	@"$(PYTHON)" infra/get_spark.py "$$("$(PYTHON)" infra/get_uv.py)" .spark
