@@ -32,6 +32,9 @@ from cdc_platform.sources.debezium.messages import Poison, Unreadable
 
 _WRAPPED: Final = b'{"schema":'
 _PAYLOAD: Final = ',"payload":'
+_WHY: Final = re.compile(
+    r"Column\([^)]*\) (changed from \w+ to \w+|was specified twice)|Failed to convert JSON to [^:,]*"
+)
 _WORDS: Final = '"(NaN|Infinity|-Infinity)"'
 
 SOURCE: Final = pa.struct(
@@ -192,7 +195,8 @@ def _plain(reason: Any) -> str:
     """The parser's words without the value that it may show."""
     if not isinstance(reason, str):
         return "it holds several documents"
-    return reason.partition(":")[2].partition(", couldn't parse")[0].partition(" in row")[0].strip() or "no JSON"
+    words = _WHY.search(reason)
+    return words[0] if words else "no JSON"
 
 
 def _literal(name: str) -> str:
