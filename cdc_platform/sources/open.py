@@ -26,6 +26,12 @@ def open_source(asked: Asked) -> Source:
             from cdc_platform.sources.mysql.source import MySQLSource
 
             return MySQLSource(MySQLConnection.from_mapping(dict(asked.connection)), as_text=asked.as_text)
+        case "kafka", "debezium":
+            from cdc_platform.sources.kafka.connection import KafkaConnection
+            from cdc_platform.sources.kafka.source import KafkaSource
+
+            topics = {table: one.topic for table, one in asked.tables.items()}
+            return KafkaSource(KafkaConnection.from_mapping(asked.connection), asked.name, topics)
         case other:
             raise ConfigError(f"source.type: {other[0]} cannot be read by cdc_method: {other[1]} yet")
 
