@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from confluent_kafka import Producer, TopicCollection
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic  # type: ignore[attr-defined]
 
 from cdc_platform.config.load import load_pipelines
 from cdc_platform.config.settings import Settings
+from cdc_platform.engine.resync import resync
 from cdc_platform.engine.run import PipelineRun, run
 from cdc_platform_tests.kafka.stack import Broker
 from cdc_platform_tests.readers import duckdb_delta
@@ -89,6 +90,7 @@ class Feeding:
     prefix: str = field(default_factory=lambda: f"t{secrets.token_hex(4)}")
     lsn: int = 0x10000
     commit: int = 0
+    later: int = 0
     connection: dict[str, Any] = field(default_factory=dict)
     fields: list[dict[str, Any]] = field(default_factory=lambda: list(FIELDS))
 
@@ -106,6 +108,18 @@ class Feeding:
         for done in admin.create_topics([made]).values():
             done.result(30)
 
+    def spread(self, partitions: int) -> None:
+        """Have so many partitions."""
+        admin = AdminClient({"bootstrap.servers": self.broker.bootstrap})
+        for done in admin.create_partitions([NewPartitions(self.topic, partitions)]).values():
+            done.result(30)
+
+    def forget(self, before: int) -> None:
+        """As retention does."""
+        admin = AdminClient({"bootstrap.servers": self.broker.bootstrap})
+        for done in admin.delete_records([TopicPartition(self.topic, 0, before)]).values():
+            done.result(30)
+
     def remove(self) -> None:
         admin = AdminClient({"bootstrap.servers": self.broker.bootstrap})
         for done in admin.delete_topics([self.topic]).values():
@@ -120,7 +134,7 @@ class Feeding:
             source = {
                 "connector": "postgresql", "snapshot": "true" if change.op == "r" else "false", "db": "shop",
                 "sequence": sequence, "schema": "public", "table": "thing", "ts_ms": 1_700_000_000_000 + self.lsn,
-                "ts_us": (1_700_000_000_000 + self.lsn) * 1000, "txId": self.lsn // 0x40, "lsn": self.lsn,
+                "ts_us": (1_700_000_000_000 + self.lsn + self.later) * 1000, "txId": self.lsn // 0x40, "lsn": self.lsn,
             }  # fmt: skip
             self.commit = self.lsn
             envelope = {"before": change.before, "after": change.after, "source": source, "op": change.op}
@@ -137,8 +151,7 @@ class Feeding:
 
     def send(self, made: Sequence[tuple[bytes | None, bytes | None]], partition: int | None = None) -> None:
         for key, value in made:
-            place = {} if partition is None else {"partition": partition}
-            self._producer.produce(self.topic, value, key, **place)
+            self._producer.produce(self.topic, value, key, partition=-1 if partition is None else partition)
             self._producer.poll(0)
         assert self._producer.flush(60) == 0
 
@@ -175,6 +188,13 @@ class Feeding:
             if result.error:
                 raise result.error
 
+    def resync(self) -> None:
+        settings = self.settings
+        pipelines = load_pipelines(settings.pipelines, {})
+        for result in resync(settings, {}, pipelines, pipelines[1:], anew=True):
+            if result.error:
+                raise result.error
+
     def history(self) -> list[tuple[str, int, str | None]]:
         """What the history has, in its order by key."""
         rows = duckdb_delta(self.home / "thing_append").sort("_cdc_source_lsn", "id")
@@ -185,11 +205,6 @@ class Feeding:
         found = {r["id"]: r["name"] for r in rows.iter_rows(named=True)}
         assert len(found) == rows.height
         return found
-
-
-def topic_ids(broker: Broker, name: str) -> str:
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
-    return str(admin.describe_topics(TopicCollection([name]))[name].result(30).topic_id)
 
 
 def _json(document: Any) -> bytes:

@@ -82,11 +82,13 @@ class Decoder:
         """The table's shape as the last of the messages has it; raises Unreadable where none has one."""
         self.key = self._key(messages)
         values = messages.values.filter(messages.values.is_not_null())
+        reason = "no message holds a row"
         for value in values.reverse():
-            parsed, _ = self.form.parse(pl.Series([value], dtype=pl.Binary), np.zeros(1, np.int64))
+            parsed, poison = self.form.parse(pl.Series([value], dtype=pl.Binary), np.zeros(1, np.int64))
             if parsed:
                 return self._shape(parsed[0].schema)[0]
-        raise Unreadable("no message holds a row")
+            reason = poison[0].reason
+        raise Unreadable(reason)
 
     def _key(self, messages: Messages) -> tuple[str, ...]:
         keyed = messages.keys.filter(messages.keys.is_not_null())

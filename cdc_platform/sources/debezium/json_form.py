@@ -98,6 +98,8 @@ class JsonForm:
     def _prefix(self, value: bytes) -> tuple[bytes, Field]:
         """The bytes before the payload, and the schema that they hold."""
         if not value.startswith(_WRAPPED):
+            if not value.startswith(b"{"):
+                raise Unreadable("it is no JSON object")
             return b"", self.schemaless()
         for prefix, schema in self._known.items():
             if value.startswith(prefix):

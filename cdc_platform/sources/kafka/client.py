@@ -221,10 +221,11 @@ class Client:
         except (kafka.KafkaException, TimeoutError) as error:
             told = error.args[0] if isinstance(error, kafka.KafkaException) else None
             raise self._translated(told, doing) from error
-        finally:
-            pass
 
     def _translated(self, told: Any, doing: str) -> CdcError:
+        for one in (self._admin, self._consumer):
+            if one is not None:
+                one.poll(0)  # what brokers said is told in here
         at, code = f"Kafka at {self.connection}", told.code() if told is not None else None
         if self._refused() or code in _SIGN_IN:
             return ConfigError(f"{at} refuses us while {doing}; correct user, password and sasl_mechanism")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cdc_platform.errors import ConfigError
 from cdc_platform.sources.debezium.connect import Field
 from cdc_platform.sources.debezium.decoder import Form
 from cdc_platform.sources.debezium.json_form import JsonForm
+from cdc_platform.sources.debezium.messages import Unreadable
 from cdc_platform.sources.kafka.connection import KafkaConnection
 
 
@@ -13,9 +13,9 @@ def form_of(connection: KafkaConnection, topic: str) -> Form:
     """JSON; Avro where the connection names a schema registry."""
 
     def schemaless() -> Field:
-        raise ConfigError(
-            f"the messages of topic '{topic}' are JSON without a schema, which says nothing exact of types; set "
-            "value.converter.schemas.enable = true at the connector, or let it write Avro"
+        raise Unreadable(
+            "it is JSON without a schema, which says nothing exact of types; set value.converter.schemas.enable = true "
+            "at the connector, or let it write Avro"
         )
 
     return JsonForm(schemaless)

@@ -41,7 +41,7 @@ from cdc_platform.sources.kafka.client import Block, Client, Topic
 from cdc_platform.sources.kafka.connection import KafkaConnection
 from cdc_platform.sources.kafka.empty import EmptySnapshot
 from cdc_platform.sources.kafka.forms import form_of
-from cdc_platform.sources.kafka.repeats import Last, fresh
+from cdc_platform.sources.kafka.repeats import Last, Rewound, fresh
 from cdc_platform.sources.kafka.token import Token
 
 NOTATION: Final = Notation("offset")
@@ -154,17 +154,19 @@ class KafkaSource:
     def _schema(self, table: TableName) -> TableSchema:
         topic = self._topic(table)
         ends = self._client.ends(topic)
-        count = _LOOK_BACK
+        count, reason = _LOOK_BACK, ""
         while True:
             block = self._client.last(topic, ends, count)
             if block is not None:
                 try:
                     return self._decoder(table).schema(block.messages)
-                except Unreadable:
-                    pass
+                except Unreadable as error:
+                    reason = str(error) if block.messages.values.null_count() < len(block.messages) else reason
             if all(high - count <= low for low, high in ends.values()):
                 break
             count *= 50
+        if reason:
+            raise NeedsPerson(f"no message of topic '{topic.name}' can be taken, the last one because {reason}")
         raise Unavailable(
             f"topic '{topic.name}' has no message yet that tells the shape of {table}; let the connector write one "
             "(its snapshot does), then run again"
@@ -255,7 +257,11 @@ class _Reading:
 
     def _rows(self, rows: Rows, block: Block) -> Iterator[Captured]:
         numbers = rows.frame["message"].to_numpy()
-        kept, last = fresh(rows.frame, block.partitions[numbers], self.token.last, self.connection.system)
+        try:
+            kept, last = fresh(rows.frame, block.partitions[numbers], self.token.last, self.connection.system)
+        except Rewound as rewound:
+            yield self._failure(self._other_history(block, int(numbers[rewound.row])))
+            return
         self.token = self._behind(block, int(numbers[-1]), last)
         if not kept.all():
             rows, numbers = rows.filter(pl.Series(kept)), numbers[kept]
@@ -317,6 +323,15 @@ class _Reading:
             self.token = replace(self.token, shape_at=seen)
         self.schema = schema
         return schema
+
+    def _other_history(self, block: Block, message: int) -> Gap:
+        return Gap(
+            f"{self.table}: at offset {int(block.offsets[message])} of partition {int(block.partitions[message])} of "
+            f"topic '{self.topic.name}' the source's log goes on at an earlier position or in other files: the database "
+            "failed over, was restored, or reset its log; empty the topic, let the connector take a new snapshot, and "
+            "run: cdc resync --anew",
+            Lost.LOG_FOREIGN,
+        )
 
     def _failed(self, poison: Poison, block: Block) -> Captured:
         partition, offset = int(block.partitions[poison.message]), int(block.offsets[poison.message])
