@@ -32,6 +32,14 @@ def open_source(asked: Asked) -> Source:
 
             topics = {table: one.topic for table, one in asked.tables.items()}
             return KafkaSource(KafkaConnection.from_mapping(asked.connection), asked.name, topics)
+        case "deltalake", "native":
+            from cdc_platform.sources.lake.connection import delta_source
+
+            return delta_source(asked)
+        case "iceberg", "native":
+            from cdc_platform.sources.lake.connection import iceberg_source
+
+            return iceberg_source(asked)
         case other:
             raise ConfigError(f"source.type: {other[0]} cannot be read by cdc_method: {other[1]} yet")
 

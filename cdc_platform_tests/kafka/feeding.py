@@ -30,8 +30,9 @@ FIELDS = [
     {"type": "int64", "optional": True, "name": "io.debezium.time.MicroTimestamp", "version": 1, "field": "at"},
 ]
 EXTRA = {"type": "int32", "optional": True, "field": "extra"}
+_TEXTS = ("connector", "snapshot", "db", "sequence", "schema", "table")
 _SOURCE = [
-    {"type": "string", "optional": True, "field": name} for name in ("connector", "snapshot", "db", "sequence", "schema", "table")
+    {"type": "string", "optional": True, "field": name} for name in _TEXTS
 ] + [{"type": "int64", "optional": True, "field": name} for name in ("ts_ms", "ts_us", "txId", "lsn")]  # fmt: skip
 
 

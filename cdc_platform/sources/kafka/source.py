@@ -327,8 +327,8 @@ class _Reading:
     def _other_history(self, block: Block, message: int) -> Gap:
         return Gap(
             f"{self.table}: at offset {int(block.offsets[message])} of partition {int(block.partitions[message])} of "
-            f"topic '{self.topic.name}' the source's log goes on at an earlier position or in other files: the database "
-            "failed over, was restored, or reset its log; empty the topic, let the connector take a new snapshot, and "
+            f"topic '{self.topic.name}' the source's log goes on at an earlier position or in other files: the "
+            "database failed over, was restored, or reset its log; empty the topic, let the connector take a new snapshot, and "
             "run: cdc resync --anew",
             Lost.LOG_FOREIGN,
         )
