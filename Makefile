@@ -1,6 +1,6 @@
 # Everything starts here; `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-mysql test-large verify-soak test-spark test-kafka crashes soak check format bench clean
+.PHONY: help setup demo dev test test-mysql test-large verify-soak test-spark test-kafka bench-kafka crashes soak check format bench clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(shell $(p) -c 'import sys; print(sys.executable) if (3, 11) <= sys.version_info[:2] <= (3, 13) else None' 2>/dev/null)))
@@ -48,6 +48,10 @@ test-spark: setup ## what Spark says of our tables: fetched into .spark (400 MB)
 test-kafka: setup ## the tests on a real Kafka with Debezium and a schema registry: fetched into .kafka (220 MB), needs Maven
 	@"$(PYTHON)" infra/get_kafka.py "$$("$(PYTHON)" infra/get_uv.py)" .kafka
 	CDC_KAFKA=$(CURDIR)/.kafka $(BIN)/pytest -n 0 cdc_platform_tests/kafka
+
+bench-kafka: setup ## events a second from a Kafka topic into a change log
+	@"$(PYTHON)" infra/get_kafka.py "$$("$(PYTHON)" infra/get_uv.py)" .kafka
+	CDC_KAFKA=$(CURDIR)/.kafka $(BIN)/python -m cdc_platform_tests.kafka.bench
 
 crashes: SEEDS ?= 20
 crashes: setup ## a death at each named place on SEEDS=20 seeded workloads of each system (about 3 minutes of CPU a seed)

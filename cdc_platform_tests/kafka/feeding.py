@@ -7,7 +7,10 @@ topic.write(insert(1, "a"), update(1, "b"), delete(1))
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -188,6 +191,18 @@ class Feeding:
         for result in self.run_all():
             if result.error:
                 raise result.error
+
+    def cdc(self, *arguments: str, code: int = 0, **variables: str) -> str:
+        """The command as a process of its own: what it says."""
+        settings = self.settings
+        own = {"CDC_HOME": str(settings.home), "CDC_PIPELINES": str(settings.pipelines), **variables}
+        done = subprocess.run(
+            [sys.executable, "-m", "cdc_platform.cli.main", *arguments],
+            env={**os.environ, **own}, capture_output=True, text=True, check=False, timeout=240,
+        )  # fmt: skip
+        assert done.returncode == code, f"exit code {done.returncode}: {done.stdout}{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return " ".join((done.stdout + done.stderr).split())
 
     def resync(self) -> None:
         settings = self.settings

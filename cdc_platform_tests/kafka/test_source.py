@@ -165,3 +165,33 @@ def test_the_group_shows_the_lag_to_others(topic: Feeding, broker: Broker) -> No
     with closing(Consumer({"bootstrap.servers": broker.bootstrap, "group.id": f"{topic.prefix}-group"})) as other:
         (place,) = other.committed([TopicPartition(topic.topic, 0)], 30)
     assert place.offset == 2
+
+
+def test_there_is_nothing_to_compare_with(topic: Feeding) -> None:
+    """And what is not there is not taken for an empty table: neither by a check, nor by a resync."""
+    topic.write(read(1, "a"), read(2, "b"))
+    topic.run()
+    for command in (["check"], ["verify"], ["resync", "thing_upsert"]):
+        words = topic.cdc(*command, code=4)
+        assert "not ours to read" in words
+    topic.resync()
+    assert topic.state() == {1: "a", 2: "b"}
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_it_dies_anywhere(topic: Feeding, partitions: int) -> None:
+    if partitions > 1:
+        topic.spread(partitions)
+    topic.write(*(read(n, "r") for n in range(9)))
+    expected = 9
+    for place in ("capture.fetched", "log.files.written", "log.commit.made", "capture.recorded",
+                  "capture.acknowledging", "log.evolve.committing", "run.captured"):  # fmt: skip
+        if place == "log.evolve.committing":
+            topic.fields.append(EXTRA)
+        extra = {"extra": 1} if len(topic.fields) > 3 else {}
+        topic.write(*(update(n, place, **extra) for n in range(9)))
+        expected += 9
+        topic.cdc("run", code=-9, CDC_FAILPOINT=place)
+        topic.cdc("run")
+        assert topic.state() == dict.fromkeys(range(9), place)
+        assert len(topic.history()) == expected

@@ -2,7 +2,7 @@
 
 messages.py   keys and values as Arrow buffers: what comes in
 connect.py    Kafka Connect's schemas: what a message says of its own shape
-json_form.py  JSON, with and without its schema, to Arrow columns
+json_form.py  JSON to Arrow columns
 avro_form.py  Avro to the same columns
 columns.py    how each kind of cell arrives, and what it becomes: the type table
 envelope.py   before, after, source and op of many messages to rows

@@ -27,7 +27,7 @@ from cdc_platform.sources.debezium.messages import Messages, Poison, Unreadable
 
 
 class Form(Protocol):
-    """JSON or Avro."""
+    """How messages are written: JSON is one."""
 
     def parse(self, values: pl.Series, rows: Ints) -> tuple[list[Parsed], list[Poison]]: ...
 

@@ -12,32 +12,18 @@ from cdc_platform.model.event import System
 
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 Identity = Literal["default", "full"]
-OnInvalid = Literal["stop", "quarantine"]
 
 _NEEDED: Final = ("bootstrap_servers", "topic_prefix", "system")
 _OPTIONAL: Final = (
-    "group_id", "security_protocol", "sasl_mechanism", "user", "password", "ssl_ca", "schema_registry",
-    "replica_identity", "database", "on_invalid", "decimal_handling_mode", "time_precision_mode",
+    "group_id", "security_protocol", "sasl_mechanism", "user", "password", "ssl_ca", "replica_identity",
 )  # fmt: skip
-_REGISTRY: Final = ("url", "user", "password", "ssl_ca")
-
-
-@dataclass(frozen=True, slots=True)
-class RegistryConnection:
-    """Where schemas are: a registry that answers Confluent's API."""
-
-    url: str
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-    ssl_ca: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class KafkaConnection:
     """Where the brokers are, who we are there, and what is in the topics.
 
-    `replica_identity` is that of the tables behind the topics (Postgres); `database` the connection to the database
-    itself, where there is one.
+    `replica_identity` is that of the tables behind the topics (Postgres).
     """
 
     bootstrap_servers: str
@@ -49,22 +35,13 @@ class KafkaConnection:
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     ssl_ca: str | None = None
-    registry: RegistryConnection | None = None
     replica_identity: Identity = "default"
-    on_invalid: OnInvalid = "stop"
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> KafkaConnection:
         """From a pipeline's `source.connection`. Unknown, missing or ill-typed keys are ConfigErrors."""
         _check(values, _NEEDED, (*_NEEDED, *_OPTIONAL), "connection")
-        registry = values.get("schema_registry")
-        if registry is not None:
-            if not isinstance(registry, Mapping):
-                raise ConfigError("connection: 'schema_registry' has keys: url, user, password, ssl_ca")
-            _check(registry, ("url",), _REGISTRY, "connection.schema_registry")
-        text = {
-            key: str(value) for key, value in values.items() if value is not None and not isinstance(value, Mapping)
-        }
+        text = {key: str(value) for key, value in values.items() if value is not None}
         user = text.get("user")
         made = cls(
             text["bootstrap_servers"],
@@ -77,9 +54,7 @@ class KafkaConnection:
             user,
             text.get("password"),
             text.get("ssl_ca"),
-            RegistryConnection(**{key: str(value) for key, value in registry.items()}) if registry else None,
             _one_of(text.get("replica_identity", "default"), get_args(Identity), "replica_identity"),
-            _one_of(text.get("on_invalid", "stop"), get_args(OnInvalid), "on_invalid"),
         )  # fmt: skip
         if user and made.password is None:
             raise ConfigError("connection: 'password' is missing")

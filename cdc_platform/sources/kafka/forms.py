@@ -6,16 +6,15 @@ from cdc_platform.sources.debezium.connect import Field
 from cdc_platform.sources.debezium.decoder import Form
 from cdc_platform.sources.debezium.json_form import JsonForm
 from cdc_platform.sources.debezium.messages import Unreadable
-from cdc_platform.sources.kafka.connection import KafkaConnection
 
 
-def form_of(connection: KafkaConnection, topic: str) -> Form:
-    """JSON; Avro where the connection names a schema registry."""
+def form_of() -> Form:
+    """JSON with its schema."""
 
     def schemaless() -> Field:
         raise Unreadable(
             "it is JSON without a schema, which says nothing exact of types; set value.converter.schemas.enable = true "
-            "at the connector, or let it write Avro"
+            "at the connector"
         )
 
     return JsonForm(schemaless)

@@ -58,6 +58,7 @@ class KafkaSource:
         self._client = Client(connection, connection.group_id or group)
         self._found: dict[TableName, Topic] = {}
         self._safe: dict[int, tuple[str, Mapping[int, int]]] = {}
+        self._goes_on = False
 
     def schemas(self, tables: Sequence[TableName]) -> Mapping[TableName, TableSchema]:
         """As the last message that says one has it."""
@@ -70,11 +71,14 @@ class KafkaSource:
         return None  # what a statement did to rows is not in the topic, nor anywhere else for us
 
     def prepare(self, tables: Sequence[TableName]) -> None:
+        """A new table begins: it may be given an empty first state."""
         for table in tables:
             self._topic(table)
+        self._goes_on = False
 
     def check_resumable(self, start: Position) -> None:
         """Of a topic with one partition; with several, `changes` knows."""
+        self._goes_on = True
         for table in self._topics:
             topic = self._topic(table)
             ends = self._client.ends(topic)
@@ -92,7 +96,8 @@ class KafkaSource:
         return Position(sum(low for table in self._topics for low, _ in self._client.ends(self._topic(table)).values()))
 
     def reopen(self, tables: Sequence[TableName]) -> None:
-        self.prepare(tables)
+        for table in tables:
+            self._topic(table)
 
     def keeping(self, position: Position) -> Keeping:
         return Keeping()
@@ -109,6 +114,12 @@ class KafkaSource:
 
     @contextmanager
     def snapshot(self, tables: Sequence[TableName], readers: int = 1) -> Iterator[EmptySnapshot]:
+        """Of tables that begin. For those that go on there is none: nothing may be taken for their rows."""
+        if self._goes_on:
+            raise NeedsPerson(
+                f"{', '.join(map(str, tables))}: the database behind the topic is not ours to read: there is nothing "
+                "to compare with; after a gap run: cdc resync --anew"
+            )
         yield EmptySnapshot(self.available(), self.schemas(tables))
 
     def changes(self, followed: Mapping[TableName, Followed], start: Position, until: Position) -> Iterator[Captured]:
@@ -149,7 +160,7 @@ class KafkaSource:
     def _decoder(self, table: TableName) -> Decoder:
         connection = self._connection
         whole = connection.replica_identity == "full"
-        return Decoder(table, connection.system, form_of(connection, self._topic(table).name), whole)
+        return Decoder(table, connection.system, form_of(), whole)
 
     def _schema(self, table: TableName) -> TableSchema:
         topic = self._topic(table)
@@ -328,8 +339,8 @@ class _Reading:
         return Gap(
             f"{self.table}: at offset {int(block.offsets[message])} of partition {int(block.partitions[message])} of "
             f"topic '{self.topic.name}' the source's log goes on at an earlier position or in other files: the "
-            "database failed over, was restored, or reset its log; empty the topic, let the connector take a new snapshot, and "
-            "run: cdc resync --anew",
+            "database failed over, was restored, or reset its log; empty the topic, let the connector take a new "
+            "snapshot, and run: cdc resync --anew",
             Lost.LOG_FOREIGN,
         )
 
@@ -337,7 +348,7 @@ class _Reading:
         partition, offset = int(block.partitions[poison.message]), int(block.offsets[poison.message])
         error = InvalidRow(
             f"{self.table}: the message at offset {offset} of partition {partition} of topic '{self.topic.name}' "
-            f"cannot be taken: {poison.reason}; mend what writes it, or set on_invalid: quarantine in the connection"
+            f"cannot be taken: {poison.reason}; mend what writes it, then run: cdc resync --anew"
         )
         return self._failure(error)
 
