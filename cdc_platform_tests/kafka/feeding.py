@@ -204,10 +204,10 @@ class Feeding:
         assert "Traceback" not in done.stderr
         return " ".join((done.stdout + done.stderr).split())
 
-    def resync(self) -> None:
+    def resync(self, *, anew: bool = True) -> None:
         settings = self.settings
         pipelines = load_pipelines(settings.pipelines, {})
-        for result in resync(settings, {}, pipelines, pipelines[1:], anew=True):
+        for result in resync(settings, {}, pipelines, pipelines[1:], anew=anew):
             if result.error:
                 raise result.error
 

@@ -168,13 +168,12 @@ def test_the_group_shows_the_lag_to_others(topic: Feeding, broker: Broker) -> No
 
 
 def test_there_is_nothing_to_compare_with(topic: Feeding) -> None:
-    """And what is not there is not taken for an empty table: neither by a check, nor by a resync."""
+    """And what is not there is not taken for an empty table; a resync reads the topic from its beginning."""
     topic.write(read(1, "a"), read(2, "b"))
     topic.run()
-    for command in (["check"], ["verify"], ["resync", "thing_upsert"]):
-        words = topic.cdc(*command, code=4)
-        assert "not ours to read" in words
-    topic.resync()
+    for command in ("check", "verify"):
+        assert "not ours to read" in topic.cdc(command, code=4)
+    topic.resync(anew=False)
     assert topic.state() == {1: "a", 2: "b"}
 
 

@@ -19,8 +19,8 @@ at the first message that is kept. Layer: sources.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
@@ -34,6 +34,7 @@ from cdc_platform.model.evolution import carried, differences
 from cdc_platform.model.keeping import Extent, Keeping
 from cdc_platform.model.position import Notation, Position
 from cdc_platform.model.schema import Fingerprint, TableName, TableSchema
+from cdc_platform.sources.ahead import ahead
 from cdc_platform.sources.debezium.decoder import Cut, Decoder
 from cdc_platform.sources.debezium.envelope import Rows
 from cdc_platform.sources.debezium.messages import Poison, Unreadable
@@ -124,7 +125,9 @@ class KafkaSource:
 
     def changes(self, followed: Mapping[TableName, Followed], start: Position, until: Position) -> Iterator[Captured]:
         for table, known in followed.items():
-            yield from self._changes(table, known, until)
+            # The next stretch is read and decoded while this one is written.
+            with closing(self._changes(table, known, until)) as stretches:
+                yield from ahead(stretches)
 
     def withdraw(self, tables: Sequence[TableName]) -> list[TableName]:
         return []
@@ -137,10 +140,10 @@ class KafkaSource:
 
     def acknowledge(self, position: Position) -> None:
         """Nothing is kept for us alone: only the group's offsets are told, for others to see."""
-        safe = max((at for at in self._safe if at <= position.at), default=None)
-        if safe is not None:
-            self._client.commit(*self._safe[safe])
-            self._safe = {at: said for at, said in self._safe.items() if at > safe}
+        done = [at for at in list(self._safe) if at <= position.at]
+        said = [self._safe.pop(at) for at in sorted(done)]
+        if said:
+            self._client.commit(*said[-1])
 
     def notation(self) -> Notation:
         return NOTATION
@@ -183,7 +186,7 @@ class KafkaSource:
             "(its snapshot does), then run again"
         )
 
-    def _changes(self, table: TableName, known: Followed, until: Position) -> Iterator[Captured]:
+    def _changes(self, table: TableName, known: Followed, until: Position) -> Generator[Captured, None, None]:
         topic = self._topic(table)
         ends = self._client.ends(topic)
         if known.resume is None:
