@@ -1,6 +1,6 @@
 # Everything starts here; `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-mysql test-large test-lake verify-soak derived-soak test-spark crashes soak polls check format bench clean
+.PHONY: help setup demo dev test test-mysql test-large test-lake verify-soak derived-soak test-spark test-kafka bench-kafka crashes soak polls check format bench clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(shell $(p) -c 'import sys; print(sys.executable) if (3, 11) <= sys.version_info[:2] <= (3, 13) else None' 2>/dev/null)))
@@ -49,6 +49,14 @@ test-spark: setup ## what Spark says of our tables: fetched into .spark (400 MB)
 	@"$(PYTHON)" infra/get_spark.py "$$("$(PYTHON)" infra/get_uv.py)" .spark
 	CDC_SPARK=$(CURDIR)/.spark $(BIN)/pytest -n 0 cdc_platform_tests/spark
 
+test-kafka: setup ## the tests on a real Kafka with Debezium and a schema registry: fetched into .kafka (220 MB), needs Maven
+	@"$(PYTHON)" infra/get_kafka.py "$$("$(PYTHON)" infra/get_uv.py)" .kafka
+	CDC_KAFKA=$(CURDIR)/.kafka $(BIN)/pytest -n 0 cdc_platform_tests/kafka
+
+bench-kafka: setup ## events a second from a Kafka topic into a change log
+	@"$(PYTHON)" infra/get_kafka.py "$$("$(PYTHON)" infra/get_uv.py)" .kafka
+	CDC_KAFKA=$(CURDIR)/.kafka $(BIN)/python -m cdc_platform_tests.kafka.bench
+
 crashes: SEEDS ?= 20
 crashes: setup ## a death at each named place on SEEDS=20 seeded workloads of each system (about 3 minutes of CPU a seed)
 	CDC_TESTS_CRASH_SEEDS=$(SEEDS) $(BIN)/pytest cdc_platform_tests/crashes/test_places.py
@@ -80,4 +88,4 @@ bench: setup ## rows a second of snapshot, capture and apply, beside the limits 
 
 clean: ## stop the servers and remove their data, the lake and .venv
 	@if [ -x $(BIN)/cdc ]; then $(BIN)/cdc down; fi
-	rm -rf .venv .uv .spark .cdc
+	rm -rf .venv .uv .spark .kafka .cdc

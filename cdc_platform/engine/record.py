@@ -13,7 +13,7 @@ While the table's snapshot is unfinished, only the keys that are in are anything
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import polars as pl
@@ -105,7 +105,7 @@ class _Recorder:
             return
         batches, self._pending = self._pending, []
         origin, version = self.log.origin(), self.log.shapes()[-1].number
-        frames = (events(b, origin, version, self.captured, snapshot=False) for b in batches)
+        frames = (events(b, origin, version, self.captured, snapshot=b.snapshot) for b in batches)
         self.log.append(frames, upto, self.position, resume=resume)
         self.changes += sum(map(len, batches))
         self.position = upto
@@ -199,4 +199,4 @@ def _since(batch: ChangeBatch, position: Position) -> ChangeBatch:
     behind = (at > position.at) | ((at == position.at) & (ordinal >= position.ordinal))
     kept = batch.frame.select(behind).to_series()
     holes = {name: rows for name, series in batch.holes.items() if (rows := series.filter(kept)).any()}
-    return ChangeBatch(batch.schema, batch.frame.filter(kept), holes)
+    return replace(batch, frame=batch.frame.filter(kept), holes=holes)

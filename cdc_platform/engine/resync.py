@@ -266,6 +266,8 @@ class _Session:
         source, table = self.feed.source, flow.table
         if position is None:
             return "it has no change log yet"
+        if source.notation().kind == "offset":
+            return "its rows can be read nowhere but in its topic"
         head, ours, theirs = source.head(), log.notation(), source.notation()
         mysql = theirs.kind == "binlog"
         now = source.schemas([table])[table]

@@ -38,6 +38,7 @@ class ChangeBatch:
     A cell is a value, null, or unchanged. `holes` has, for each column where `after` may lack a cell that the change
     left as it was (Postgres' unchanged TOAST values, MySQL's partial row images), a boolean series: True where it
     does, and the cell is null there. Only UPDATEs have holes; the engine fills them before anything is logged.
+    `snapshot` says of rows in a log that somebody else read them, not that they changed (Debezium's).
 
     In a `bare` batch no UPDATE has a `before`: the engine takes it from the rows that were logged (engine/former.py).
     """
@@ -45,6 +46,7 @@ class ChangeBatch:
     schema: TableSchema
     frame: pl.DataFrame
     holes: Mapping[str, pl.Series] = field(default_factory=dict)
+    snapshot: bool = False
     bare: bool = False
 
     def __len__(self) -> int:

@@ -30,6 +30,12 @@ def open_source(asked: Asked) -> Source:
             from cdc_platform.sources.timestamp.open import open_timestamp_source
 
             return open_timestamp_source(asked)
+        case "kafka", "debezium":
+            from cdc_platform.sources.kafka.connection import KafkaConnection
+            from cdc_platform.sources.kafka.source import KafkaSource
+
+            topics = {table: one.topic for table, one in asked.tables.items()}
+            return KafkaSource(KafkaConnection.from_mapping(asked.connection), asked.name, topics)
         case "deltalake", "native":
             from cdc_platform.sources.lake.connection import delta_source
 

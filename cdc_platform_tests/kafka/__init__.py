@@ -1,0 +1,1 @@
+"""Tests on a real Kafka with Connect and a schema registry: `make test-kafka`."""

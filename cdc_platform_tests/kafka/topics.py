@@ -1,0 +1,49 @@
+"""What is in a topic, for tests."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import closing
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer
+
+from cdc_platform_tests.kafka.stack import Broker
+
+
+@dataclass(frozen=True)
+class Received:
+    """A message as it came."""
+
+    key: bytes | None
+    value: bytes
+    headers: dict[str, bytes]
+    partition: int
+    offset: int
+
+
+def consumed(broker: Broker, topic: str, count: int, seconds: float = 60.0) -> list[Received]:
+    """The first `count` messages of a topic, those of transactions that were committed. Tombstones have no value."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": broker.bootstrap,
+            "group.id": secrets.token_hex(8),
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            "allow.auto.create.topics": "false",
+            "topic.metadata.refresh.interval.ms": "200",
+        }
+    )
+    with closing(consumer):
+        consumer.subscribe([topic])
+        found: list[Received] = []
+        while len(found) < count:
+            message = consumer.poll(seconds)
+            assert message is not None, f"{len(found)} of {count} messages after {seconds} s"
+            if message.error():  # the topic is not there yet
+                continue
+            headers = {name: value for name, value in message.headers() or [] if isinstance(value, bytes)}
+            partition, offset = message.partition(), message.offset()
+            assert partition is not None and offset is not None
+            found.append(Received(message.key(), message.value() or b"", headers, partition, offset))
+        return found
