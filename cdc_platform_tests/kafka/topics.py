@@ -42,8 +42,9 @@ def consumed(broker: Broker, topic: str, count: int, seconds: float = 60.0) -> l
             assert message is not None, f"{len(found)} of {count} messages after {seconds} s"
             if message.error():  # the topic is not there yet
                 continue
-            headers = {name: value for name, value in message.headers() or [] if isinstance(value, bytes)}
+            headers = {str(header[0]): bytes(header[1] or b"") for header in message.headers() or []}
             partition, offset = message.partition(), message.offset()
-            assert partition is not None and offset is not None
+            assert partition is not None
+            assert offset is not None
             found.append(Received(message.key(), message.value() or b"", headers, partition, offset))
         return found
