@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
+from cdc_platform.config.publish import PublishConfig
 from cdc_platform.config.rules import RuleConfig, check_rules
 from cdc_platform.model.event import System
 from cdc_platform.model.evolution import Kind, Policy
@@ -203,6 +204,7 @@ class PipelineConfig:
     cdc_method: Method | None = None
     quality_checks: list[QualityCheck] = field(default_factory=list)
     observability: Observability = field(default_factory=Observability)
+    publish: PublishConfig | None = None
 
     @model_validator(mode="after")
     def _method_fits(self) -> PipelineConfig:

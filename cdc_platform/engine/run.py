@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cdc_platform.config.load import Pipeline
+from cdc_platform.config.load import Pipeline, publish_of
 from cdc_platform.config.settings import Settings
 from cdc_platform.engine.apply import Application, apply
 from cdc_platform.engine.capture import capture
@@ -16,6 +16,8 @@ from cdc_platform.engine.measuring import kept_bytes, observation, publish
 from cdc_platform.engine.memory import remember
 from cdc_platform.engine.orphans import tidy
 from cdc_platform.engine.progress import Progress, silent
+from cdc_platform.engine.publication import Publication
+from cdc_platform.engine.publication import publish as publish_events
 from cdc_platform.engine.shaping import first_projection
 from cdc_platform.errors import CdcError, ConfigError
 from cdc_platform.failpoints import failpoint
@@ -27,6 +29,7 @@ class PipelineRun:
 
     pipeline: str
     application: Application = field(default_factory=Application)
+    publication: Publication | None = None
     error: CdcError | None = None
     seconds: float = 0.0
 
@@ -72,6 +75,11 @@ def run(
             result.error = failure_of(flow, captures[feed_of(pipeline)])
         except CdcError as error:
             result.error = error
+        try:
+            # Whatever becomes of the destination: the topic follows the change log by itself.
+            result.publication = _published(settings, environment, pipeline, progress, tell)
+        except CdcError as error:
+            result.error = result.error or error
         result.error = refused.get(pipeline.id, result.error)
         remember(settings.home, pipeline.id, result.error)
         result.seconds = seconds[feed_of(pipeline)] + time.monotonic() - began
@@ -79,6 +87,18 @@ def run(
     seen = [observation(p, r.application, r.error, kept) for p, r in zip(chosen, results, strict=True)]
     publish(settings, everything, seen)
     return results
+
+
+def _published(
+    settings: Settings,
+    environment: Mapping[str, str],
+    pipeline: Pipeline,
+    progress: Progress,
+    tell: Callable[[str], object],
+) -> Publication | None:
+    """What was published; None where the pipeline has no topic."""
+    config = publish_of(pipeline, environment)
+    return publish_events(open_flow(settings, environment, pipeline), config, progress, tell) if config else None
 
 
 def _refusals(feed: Feed, flows: Sequence[Flow]) -> dict[str, CdcError]:
