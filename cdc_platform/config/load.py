@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cdc_platform.config.documents import read_documents
 from cdc_platform.config.pipeline import DestinationConfig, PipelineConfig
-from cdc_platform.config.publish import LATE, PublishConfig, RegistryConfig
+from cdc_platform.config.publish import LATE, PublishConfig
 from cdc_platform.errors import CdcError, ConfigError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
@@ -107,8 +107,7 @@ def publish_of(pipeline: Pipeline, environment: Mapping[str, str]) -> PublishCon
     late = {key: value for key, value in dataclasses.asdict(given).items() if key in LATE}
     filled = _fill(late, environment, pipeline.file, "publish")
     assert isinstance(filled, dict)
-    registry = filled.pop("schema_registry")
-    return dataclasses.replace(given, **filled, schema_registry=RegistryConfig(**registry) if registry else None)
+    return dataclasses.replace(given, **filled)
 
 
 def _pipelines(file: Path, document: object, environment: Mapping[str, str]) -> Iterator[Pipeline]:

@@ -13,24 +13,14 @@ from cdc_platform.model.schema import TableName
 
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
-Format = Literal["json", "avro"]
+Format = Literal["json"]
 Delivery = Literal["at-least-once", "transactional"]
 
 
-LATE: Final = frozenset("bootstrap_servers schema_registry user password ssl_ca ssl_certificate ssl_key".split())
+LATE: Final = frozenset("bootstrap_servers user password ssl_ca ssl_certificate ssl_key".split())
 """Keys that are filled from the environment when a client is opened, not before."""
 
 _STRICT = ConfigDict(extra="forbid", validate_default=True)
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class RegistryConfig:
-    """A schema registry that answers Confluent's API."""
-
-    url: str = Field(min_length=1)
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-    ssl_ca: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -44,7 +34,6 @@ class PublishConfig:
     bootstrap_servers: str = Field(min_length=1)
     topic: str | None = None
     format: Format = "json"
-    schema_registry: RegistryConfig | None = None
     delivery: Delivery = "at-least-once"
     retention_ms: int = Field(default=3_600_000, ge=-1)
     retention_bytes: int = Field(default=1 << 30, ge=-1)
@@ -86,14 +75,6 @@ class PublishConfig:
             raise ValueError("'user' and 'password' belong together")
         if self.protocol.startswith("SASL") and self.user is None:
             raise ValueError(f"'security_protocol: {self.protocol}' needs 'user' and 'password'")
-        return self
-
-    @model_validator(mode="after")
-    def _registry(self) -> PublishConfig:
-        if self.format == "avro" and not self.schema_registry:
-            raise ValueError("'format: avro' needs 'schema_registry' with the 'url' of a Confluent-compatible one")
-        if self.format == "json" and self.schema_registry:
-            raise ValueError("'schema_registry' belongs to 'format: avro'")
         return self
 
     def topic_of(self, label: str, table: TableName) -> str:

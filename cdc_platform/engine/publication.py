@@ -64,7 +64,7 @@ def publish(
         ) as publisher:
             place = _checked(flow, publisher.place(), done.topic)
             done.position = place.position
-            form = form_of(config, done.topic)
+            form: Form = JsonForm()
             for events, reached in batches(flow, place):
                 publisher.send(form.encode(events), reached)
                 done.events += events.height
@@ -111,11 +111,6 @@ def _checked(flow: Flow, place: Place, topic: str) -> Place:
             f"before: it is an older copy; put the newer one back, or publish to another topic"
         )
     return place
-
-
-def form_of(config: PublishConfig, topic: str) -> Form:
-    """How events become messages."""
-    return JsonForm()
 
 
 def topic_of(flow: Flow, config: PublishConfig) -> str:

@@ -20,7 +20,7 @@ from cdc_platform.engine.apply import Application, apply
 from cdc_platform.engine.capture import capture
 from cdc_platform.engine.derivation.derive import derive
 from cdc_platform.engine.derivation.opened import open_derivation
-from cdc_platform.engine.feeds import Feed, feed_of, feeds_of, open_feed, open_flow, open_log, parts_of
+from cdc_platform.engine.feeds import Feed, Flow, feed_of, feeds_of, open_feed, open_flow, open_log, parts_of
 from cdc_platform.engine.follow import Capture
 from cdc_platform.engine.measuring import kept_bytes, observation, publish
 from cdc_platform.engine.memory import remember

@@ -1,5 +1,7 @@
-"""The publisher dies, or a reply is lost, at each place; the broker dies in mid-batch: nothing lost, and in transactions
-nothing twice for a reader of what is committed."""
+"""The publisher dies, or a reply is lost, at each place; the broker dies in mid-batch.
+
+Nothing is lost, and in transactions nothing comes twice for a reader of what is committed.
+"""
 
 from __future__ import annotations
 
