@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
+from cdc_platform.config.publish import PublishConfig
 from cdc_platform.config.rules import RuleConfig, check_rules
 from cdc_platform.model.event import System
 from cdc_platform.model.evolution import Kind, Policy
@@ -244,6 +245,7 @@ class PipelineConfig:
     cdc_method: Method | None = None
     quality_checks: list[QualityCheck] = field(default_factory=list)
     observability: Observability = field(default_factory=Observability)
+    publish: PublishConfig | None = None
     derive: DeriveConfig | None = None
 
     @model_validator(mode="after")
@@ -258,6 +260,8 @@ class PipelineConfig:
                 raise ValueError(f"destination.{key}: a derived table's rows are its definition's; say it there")
         if to.schema_changes != SchemaChanges():
             raise ValueError("destination.schema_changes: a derived table has the columns of its definition")
+        if self.publish is not None:
+            raise ValueError("publish: a derived table has no change log; publish its inputs in pipelines of their own")
         if any(table.rules for table in self.source.tables):
             raise ValueError("source.tables.rules: rules belong to a pipeline of the table itself")
         if len(set(names)) < len(names):

@@ -14,19 +14,21 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cdc_platform.change_log.log import ChangeLog
-from cdc_platform.config.load import Pipeline
+from cdc_platform.config.load import Pipeline, publish_of
 from cdc_platform.config.settings import Settings
 from cdc_platform.engine.apply import Application, apply
 from cdc_platform.engine.capture import capture
 from cdc_platform.engine.derivation.derive import derive
 from cdc_platform.engine.derivation.opened import open_derivation
-from cdc_platform.engine.feeds import Feed, feed_of, feeds_of, open_feed, open_flow, open_log, parts_of
+from cdc_platform.engine.feeds import Feed, Flow, feed_of, feeds_of, open_feed, open_flow, open_log, parts_of
 from cdc_platform.engine.follow import Capture
 from cdc_platform.engine.handing_on import awaited
 from cdc_platform.engine.measuring import kept_bytes, observation, publish
 from cdc_platform.engine.memory import remember
 from cdc_platform.engine.orphans import tidy
 from cdc_platform.engine.progress import Progress, silent
+from cdc_platform.engine.publication import Publication
+from cdc_platform.engine.publication import publish as publish_events
 from cdc_platform.engine.shaping import first_projection
 from cdc_platform.errors import CdcError, ConfigError
 from cdc_platform.failpoints import failpoint
@@ -41,6 +43,7 @@ class PipelineRun:
 
     pipeline: str
     application: Application = field(default_factory=Application)
+    publication: Publication | None = None
     error: CdcError | None = None
     seconds: float = 0.0
 
@@ -115,8 +118,17 @@ class _Run:
         """Apply a pipeline's change log."""
         with self._result(pipeline) as result:
             flow = open_flow(self.settings, self.environment, pipeline)
-            result.application = apply(flow, self.progress)
+            try:
+                result.application = apply(flow, self.progress)
+            finally:
+                # Whatever becomes of the destination: the topic follows the change log by itself.
+                result.publication = self._published(flow)
             result.error = failure_of(flow.log, flow.table, self.captures[feed_of(pipeline)])
+
+    def _published(self, flow: Flow) -> Publication | None:
+        """What was published; None where the pipeline has no topic."""
+        config = publish_of(flow.pipeline, self.environment)
+        return publish_events(flow, config, self.progress, self.tell) if config else None
 
     def derive(self, pipeline: Pipeline) -> None:
         """Bring a derived table up to date with the change logs of its inputs."""
