@@ -57,12 +57,12 @@ from cdc_platform.errors import ConfigError, Lost, NeedsPerson, Unavailable, no_
 from cdc_platform.failpoints import failpoint
 from cdc_platform.model.event import COMPARED, Origin, log_schema
 from cdc_platform.model.lifecycle import OpenGap, State, Step
-from cdc_platform.model.position import Position, format_position
+from cdc_platform.model.position import LSN, Notation, Position
 from cdc_platform.model.schema import Fingerprint, TableName, TableSchema
 
 # App transactions: the position, and the last commit that a reader has to look at. More are in standing.py.
-_ORDINAL, _EVENTS = "cdc.ordinal", "cdc.events"
-_ORIGIN, _SHAPES, _BINLOG_BASE = "cdc.origin", "cdc.schemas", "cdc.binlog_base"
+_ORDINAL, _EVENTS, _RESUME = "cdc.ordinal", "cdc.events", "cdc.resume"
+_ORIGIN, _SHAPES, _NOTATION = "cdc.origin", "cdc.schemas", "cdc.notation"
 _FINGERPRINT = "cdc.fingerprint"
 NO_FINGERPRINT = Fingerprint()
 _CHECKPOINT_COMMITS = 100
@@ -160,14 +160,24 @@ class ChangeLog:
         """The source table's when its rows were last read whole."""
         return Fingerprint(**json.loads(self._configuration()[_FINGERPRINT]))
 
+    def notation(self) -> Notation:
+        """How its positions are written."""
+        return Notation(**json.loads(self._configuration()[_NOTATION]))
+
+    def resume(self) -> str | None:
+        """What the source left with the last commit that had such a word, to go on from (`Captured.resume`)."""
+        table = self._loaded()
+        said = table.transaction_version(_RESUME) if table else None
+        return None if said is None else str(self._actions(said)["commitInfo"][0]["cdc.resume"])
+
     def format(self, position: Position) -> str:
         """A position as text, in the source's own words."""
-        return format_position(position, json.loads(self._configuration()[_BINLOG_BASE]))
+        return self.notation().format(position)
 
     # --- writing -------------------------------------------------------------------------------------------------
 
     def create(
-        self, schema: TableSchema, origin: Origin, binlog_base: str | None, fingerprint: Fingerprint = NO_FINGERPRINT
+        self, schema: TableSchema, origin: Origin, notation: Notation = LSN, fingerprint: Fingerprint = NO_FINGERPRINT
     ) -> None:
         """Make the empty log in place of one that a snapshot which died has left."""
         if self.exists():
@@ -184,7 +194,7 @@ class ChangeLog:
             _ORIGIN: json.dumps(asdict(origin)),
             _SHAPES: to_json([first]),
             _FINGERPRINT: json.dumps(asdict(fingerprint)),
-            _BINLOG_BASE: json.dumps(binlog_base),
+            _NOTATION: json.dumps(asdict(notation)),
         }
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -223,6 +233,7 @@ class ChangeLog:
         snapshot: bool = False,
         compared: Fingerprint | None = None,
         chunk: Callable[[], Chunk] | None = None,
+        resume: str | None = None,
     ) -> int:
         """Add all events and the position they reach in one commit; returns its version.
 
@@ -230,7 +241,8 @@ class ChangeLog:
         by now was written by somebody else. `events` may be endless for memory: files are written as they come,
         the commit is at the end. An error that `events` raises passes through, and nothing is committed.
         `compared` says that these events make the log equal to its source, which had this fingerprint. `chunk` tells,
-        once all events were taken, how far a snapshot is that comes in several commits.
+        once all events were taken, how far a snapshot is that comes in several commits. `resume` is the source's own
+        word for where it goes on.
         """
         table = self._continued(after)
         step = standing.step_of(table, snapshot, compared is not None, chunk is not None)
@@ -262,11 +274,14 @@ class ChangeLog:
                 _transaction(name, version)
                 for name in ((standing.CHUNK, standing.WHOLE) if progress.last else (standing.CHUNK,))
             ]
+        if resume is not None:
+            noted["cdc.resume"] = resume
+            actions += [_transaction(_RESUME, version)]
         return self._commit(table, "WRITE", actions, upto, noted)
 
-    def advance(self, upto: Position, after: Position) -> int:
+    def advance(self, upto: Position, after: Position, resume: str | None = None) -> int:
         """Record that there was nothing for this table from `after` up to `upto`: a commit without files."""
-        return self.append([], upto, after)
+        return self.append([], upto, after, resume=resume)
 
     def evolve(self, schema: TableSchema, changes: Sequence[str], upto: Position, after: Position) -> int:
         """Record that the table has this shape from `upto` on, and that nothing happened before since `after`."""

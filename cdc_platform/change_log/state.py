@@ -58,7 +58,7 @@ def marks(
     Of the events in `window`, and of the `keys` (distinct) where they are given. Rows have the columns of `seen_as`,
     which is the log's present shape unless it is given.
     """
-    schema, postgres = seen_as or log.schema(), log.origin().system == "postgres"
+    schema, postgres = seen_as or log.schema(), log.notation().kind == "lsn"
     kept: list[pl.DataFrame] = []
     held, collapsed = 0, 0
     number = 0

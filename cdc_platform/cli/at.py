@@ -37,15 +37,15 @@ def at(
 
     from cdc_platform.engine.at import as_of
     from cdc_platform.engine.feeds import open_flow
-    from cdc_platform.engine.moment import moment, parse_asked, source_ahead
+    from cdc_platform.engine.moment import begun, moment, parse_asked, source_ahead
 
     if (position is None) == (time is None):
         raise ConfigError("say either --position or --time")
     session = Session()
     everything, chosen = session.pipelines([pipeline])
     for one in chosen:
-        asked = parse_asked(position or time or "", one.config.source.type, datetime.now(UTC))
         flow = open_flow(session.settings, session.environment, one)
+        asked = parse_asked(position or time or "", begun(flow).notation(), datetime.now(UTC))
         then = moment(flow, asked, source_ahead(session.settings, session.environment, everything, flow))
         found = as_of(flow, then, limit)
         opening = flow.destination.opening(found.version.number) if found.version else {}

@@ -35,7 +35,7 @@ def diff(
     from cdc_platform.engine.at import reservations
     from cdc_platform.engine.diff import difference
     from cdc_platform.engine.feeds import open_flow
-    from cdc_platform.engine.moment import moment, parse_asked, source_ahead
+    from cdc_platform.engine.moment import begun, moment, parse_asked, source_ahead
 
     session = Session()
     everything, chosen = session.pipelines([pipeline])
@@ -43,7 +43,7 @@ def diff(
     for one in chosen:
         flow = open_flow(session.settings, session.environment, one)
         ahead = source_ahead(session.settings, session.environment, everything, flow)
-        first, last = (moment(flow, parse_asked(text, one.config.source.type, now), ahead) for text in (start, end))
+        first, last = (moment(flow, parse_asked(text, begun(flow).notation(), now), ahead) for text in (start, end))
         found = difference(flow.log, first, last, limit)
         notes = list(dict.fromkeys([*reservations(first), *reservations(last)]))
         if as_json:

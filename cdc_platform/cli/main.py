@@ -160,13 +160,13 @@ def events(
     """Change events in the standard shape, one JSON object a line, in log order."""
     from cdc_platform.engine.events import event_lines
     from cdc_platform.engine.feeds import open_flow
-    from cdc_platform.model.position import parse_position
+    from cdc_platform.engine.moment import begun
 
     session = Session()
     _, chosen = session.pipelines([pipeline])
     for one in chosen:
         flow = open_flow(session.settings, session.environment, one)
-        position = parse_position(start, one.config.source.type) if start else None
+        position = begun(flow).notation().parse(start) if start else None
         try:
             for line in event_lines(flow, limit, position):
                 sys.stdout.write(line + "\n")

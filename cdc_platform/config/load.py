@@ -155,14 +155,15 @@ def _check_unique(pipelines: Sequence[Pipeline]) -> None:
             raise ConfigError(
                 f"{pipeline.file}: destination.quarantine of '{pipeline.id}' is that of '{other_one.id}' too"
             )
-        other = sources.setdefault(config.source.label, pipeline)
-        if (other.config.source.type, other.config.source.connection) != (
+        other = sources.setdefault(config.label, pipeline)
+        if (other.config.source.type, other.config.source.connection, other.config.method) != (
             config.source.type,
             config.source.connection,
+            config.method,
         ):
             raise ConfigError(
                 f"{pipeline.file}: source of '{pipeline.id}' is another database than that of '{other.id}', "
-                f"and both are called '{config.source.label}'; give one a source.name"
+                f"or read by another method, and both are called '{config.label}'; give one a source.name"
             )
 
 

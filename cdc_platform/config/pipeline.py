@@ -5,21 +5,25 @@ Reading files and filling `${NAME}` is `load.py`; nothing here touches a file, a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from cdc_platform.config.rules import RuleConfig, check_rules
+from cdc_platform.model.event import System
 from cdc_platform.model.evolution import Kind, Policy
-from cdc_platform.model.projection import ColumnRule
+from cdc_platform.model.projection import ColumnRule, Order
 from cdc_platform.model.target import PartitionField, SortField, TableLayout
 
 _LONGEST_NAME = 63
 _STRICT = ConfigDict(extra="forbid", validate_default=True)
 
 Cast = Literal["bool", "int", "long", "float", "double", "string", "binary", "date", "timestamp", "timestamp_ntz"]
+SourceType = Literal["postgres", "mysql", "deltalake", "iceberg", "kafka"]
+Method = Literal["native", "debezium", "timestamp-based"]
 CheckType = Literal["row_count", "checksum", "lag_monitoring", "schema"]
 
 
@@ -30,13 +34,15 @@ class TableConfig:
     `primary_key` is read from the source when left out.
 
     The columns in `as_text` are read as the server's own text, for values that their type here cannot hold. `rules`
-    say what each row must be.
+    say what each row must be. `cdc_column` is the column that the timestamp-based method follows; `topic` is the
+    Kafka topic, where it is not `<topic_prefix>.<schema>.<table>`.
     """
 
     name: str = Field(min_length=1)
     schema: str | None = Field(default=None, min_length=1)
     primary_key: list[str] | None = None
     cdc_column: str | None = None
+    topic: str | None = Field(default=None, min_length=1)
     as_text: list[str] = field(default_factory=list)
     rules: list[RuleConfig] = field(default_factory=list)
 
@@ -60,18 +66,14 @@ class SnapshotConfig:
 class SourceConfig:
     """Where changes come from. `connection` keeps its `${NAME}`s until a connection is opened (load.resolve).
 
-    `name` tells two databases of one type apart; it is the first part of asset keys and of the slot's name.
+    `name` tells two sources of one type apart; it is the first part of asset keys and of the slot's name.
     """
 
-    type: Literal["postgres", "mysql"]
+    type: SourceType
     connection: dict[str, Any] = field(repr=False)
     tables: list[TableConfig] = Field(min_length=1)
     name: str = ""
     snapshot: SnapshotConfig = field(default_factory=SnapshotConfig)
-
-    @property
-    def label(self) -> str:
-        return self.name or self.type
 
     @field_validator("name")
     @classmethod
@@ -198,15 +200,56 @@ class PipelineConfig:
     pipeline_id: str = Field(min_length=1)
     source: SourceConfig
     destination: DestinationConfig
-    cdc_method: Literal["native"] = "native"
+    cdc_method: Method | None = None
     quality_checks: list[QualityCheck] = field(default_factory=list)
     observability: Observability = field(default_factory=Observability)
+
+    @model_validator(mode="after")
+    def _method_fits(self) -> PipelineConfig:
+        able = _METHODS[self.source.type]
+        if self.method not in able:
+            raise ValueError(f"cdc_method: {self.method} does not read {self.source.type}; {' or '.join(able)} does")
+        if self.source.type == "kafka" and self.source.connection.get("system") not in ("postgres", "mysql"):
+            raise ValueError("source.connection.system: say whose events the topics hold, postgres or mysql")
+        return self
+
+    @property
+    def method(self) -> Method:
+        """How changes are read; where nothing is said, the first way that the source has."""
+        return self.cdc_method or _METHODS[self.source.type][0]
+
+    @property
+    def label(self) -> str:
+        """What the source is called: its name, or else its type, and the method where that is not the usual one."""
+        usual = self.method == _METHODS[self.source.type][0]
+        return self.source.name or (self.source.type if usual else f"{self.source.type}_{self.method.split('-')[0]}")
+
+    @property
+    def system(self) -> System:
+        """The system whose tables the events are of."""
+        if self.source.type == "kafka":
+            return "mysql" if self.source.connection["system"] == "mysql" else "postgres"
+        return self.source.type
+
+    @property
+    def order(self) -> Order:
+        """What orders the changes of a key at the destination."""
+        return "binlog" if self.system == "mysql" and self.method != "timestamp-based" else "lsn"
 
     @property
     def table(self) -> TableConfig:
         """The one source table (load.py splits a pipeline of several)."""
         (table,) = self.source.tables
         return table
+
+
+_METHODS: Final[Mapping[SourceType, tuple[Method, ...]]] = {
+    "postgres": ("native", "debezium", "timestamp-based"),
+    "mysql": ("native", "debezium", "timestamp-based"),
+    "deltalake": ("native",),
+    "iceberg": ("native",),
+    "kafka": ("debezium",),
+}
 
 
 def _terms(value: str | list[str] | None) -> list[str]:

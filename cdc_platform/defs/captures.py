@@ -1,4 +1,4 @@
-"""One capture a source and run, shared by the assets of its tables.
+"""One capture a feed and run, shared by the assets of its tables.
 
 A source's log is read once for all its tables, while in Dagster each table's change log is an asset of its own.
 The first asset of a run captures the source; the others find what it did here. Steps that run in processes of
@@ -25,18 +25,18 @@ class Captures:
         self._installation = installation
         self._done: dict[str, Capture | CdcError] = {}
 
-    def of(self, label: str, progress: Progress, again: bool) -> Capture:
+    def of(self, name: str, progress: Progress, again: bool) -> Capture:
         """The run's capture of a source; `again` captures anew (a retry must not meet its own old failure)."""
-        if again or label not in self._done:
-            self._done[label] = self._capture(label, progress)
-        done = self._done[label]
+        if again or name not in self._done:
+            self._done[name] = self._capture(name, progress)
+        done = self._done[name]
         if isinstance(done, CdcError):
             raise done
         return done
 
-    def _capture(self, label: str, progress: Progress) -> Capture | CdcError:
+    def _capture(self, name: str, progress: Progress) -> Capture | CdcError:
         try:
-            with self._installation.feed(label) as feed:
+            with self._installation.feed(name) as feed:
                 return capture(feed, progress=progress)
         except CdcError as error:
             return error

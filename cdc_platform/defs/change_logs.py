@@ -17,6 +17,7 @@ from cdc_platform.defs.installation import Installation
 from cdc_platform.defs.naming import OWNERS, FlowAssets, data_version
 from cdc_platform.defs.progress import logged
 from cdc_platform.defs.shapes import Shape, change_log_metadata, source_metadata
+from cdc_platform.engine.feeds import feed_of
 from cdc_platform.model.change import DELETE, INSERT, UPDATE
 
 _LOG_TAG = "cdc/log_id"
@@ -56,7 +57,7 @@ def change_log_asset(
         captures: Captures = getattr(context.resources, RESOURCE)
         with told(context, installation, flows):
             table, log = installation.log(flow.pipeline)
-            captured = captures.of(flow.label, logged(context.log), again=context.retry_number > 0)
+            captured = captures.of(feed_of(flow.pipeline), logged(context.log), again=context.retry_number > 0)
             if table in captured.failures:
                 raise captured.failures[table]
             return _result(flow, log, _version_told(context.instance, flow.change_log, log), began)

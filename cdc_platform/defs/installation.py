@@ -28,9 +28,9 @@ class Installation:
         return self.settings.environment()
 
     @contextmanager
-    def feed(self, label: str) -> Iterator[Feed]:
-        """The source called `label` with the change logs of all its tables."""
-        with open_feed(self.settings, self.environment(), self.pipelines, label) as feed:
+    def feed(self, name: str) -> Iterator[Feed]:
+        """The feed of this name with the change logs of all its tables."""
+        with open_feed(self.settings, self.environment(), self.pipelines, name) as feed:
             yield feed
 
     def flow(self, pipeline: Pipeline) -> Flow:
@@ -38,10 +38,10 @@ class Installation:
 
     def log(self, pipeline: Pipeline) -> tuple[TableName, ChangeLog]:
         """The pipeline's source table and change log, whatever becomes of its destination."""
-        source, environment = pipeline.config.source, self.environment()
-        schema = default_schema(source.type, connection_of(pipeline, environment))
+        config = pipeline.config
+        schema = default_schema(config.system, connection_of(pipeline, self.environment()))
         table = table_of(pipeline, schema)
-        return table, ChangeLog(log_path(self.settings, source.label, table, schema))
+        return table, ChangeLog(log_path(self.settings, config.label, table, schema))
 
     def of_source(self, label: str) -> list[Pipeline]:
-        return [p for p in self.pipelines if p.config.source.label == label]
+        return [p for p in self.pipelines if p.config.label == label]

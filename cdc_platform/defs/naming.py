@@ -35,7 +35,7 @@ class FlowAssets:
 
     @property
     def label(self) -> str:
-        return self.pipeline.config.source.label
+        return self.pipeline.config.label
 
     @property
     def group(self) -> str:
@@ -89,9 +89,9 @@ def digest(parts: Iterable[str]) -> str:
 def _name(pipeline: Pipeline) -> FlowAssets:
     config = pipeline.config
     # The connection as written, variables unfilled: a MySQL database that is only known at run time stays unknown.
-    schema = default_schema(config.source.type, config.source.connection)
+    schema = default_schema(config.system, config.source.connection)
     table = table_of(pipeline, schema)
-    parts = [config.source.label, *([] if table.schema == schema else [table.schema]), table.name]
+    parts = [config.label, *([] if table.schema == schema else [table.schema]), table.name]
     source = [safe_name(part) for part in parts]
     return FlowAssets(
         pipeline=pipeline,

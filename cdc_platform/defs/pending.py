@@ -15,29 +15,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from cdc_platform.engine.feeds import Feed, Flow
-from cdc_platform.engine.follow import QUIET_BYTES
+from cdc_platform.engine.follow import QUIET_BYTES, followed_as
 from cdc_platform.engine.lag import oldest_unapplied
 from cdc_platform.errors import CdcError, NeedsPerson, SchemaConflict
-from cdc_platform.model.change import Followed
 from cdc_platform.model.position import ORIGIN, Position
 from cdc_platform.model.schema import TableName
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Up to where a source's log was looked at, and the change logs' versions (by path) at that time."""
+    """Up to where a feed's log was looked at, and the change logs' versions (by path) at that time."""
 
     head: Position = ORIGIN
     versions: Mapping[str, int] | None = None
 
-    def text(self) -> str:
-        return json.dumps(asdict(self))
 
-    @classmethod
-    def parse(cls, text: str | None) -> Seen:
-        """The inverse of `text`; without one, nothing was seen."""
-        stored = json.loads(text) if text else None
-        return cls(Position(**stored["head"]), stored["versions"]) if stored else cls()
+def seen_text(seen: Mapping[str, Seen]) -> str:
+    """What was seen of each feed of a source, as text."""
+    return json.dumps({feed: asdict(one) for feed, one in seen.items()}, sort_keys=True)
+
+
+def parse_seen(text: str | None) -> dict[str, Seen]:
+    """The inverse of `seen_text`; without one, nothing was seen."""
+    stored = json.loads(text) if text else {}
+    return {feed: Seen(Position(**one["head"]), one["versions"]) for feed, one in stored.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def _changed(feed: Feed, followed: Mapping[TableName, Position], seen: Position,
     known = seen if seen <= head else ORIGIN  # a head behind what was seen is another server's
     bounds = {table: max(position, known) for table, position in followed.items()}
     start = min(bounds.values(), default=head)
-    tables = {table: Followed(feed.logs[table].schema(), bound) for table, bound in bounds.items()}
+    tables = {table: followed_as(feed.logs[table], bound) for table, bound in bounds.items()}
     for captured in feed.source.changes(tables, start, head) if start < head else ():
         for error in captured.failures.values():
             # A table that is not there any more is no fault of the configuration.

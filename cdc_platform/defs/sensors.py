@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -20,7 +20,8 @@ from dagster import DagsterRunStatus, RunsFilter, SensorEvaluationContext, Senso
 
 from cdc_platform.defs.installation import Installation
 from cdc_platform.defs.naming import CAPTURE_AND_APPLY, FlowAssets, digest, safe_name
-from cdc_platform.defs.pending import Look, Seen, look
+from cdc_platform.defs.pending import Look, Seen, look, parse_seen, seen_text
+from cdc_platform.engine.feeds import feed_of, feeds_of
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.errors import CdcError
 
@@ -68,7 +69,7 @@ def source_sensor(installation: Installation, flows: Sequence[FlowAssets], runni
         if run_id := _run_going_on(context.instance, label):
             return SensorResult(skip_reason=f"run {run_id} is at work on source '{label}'")
         try:
-            found = _look(installation, label, Seen.parse(context.cursor))
+            found = _look(installation, label, parse_seen(context.cursor))
         except CdcError as error:
             return SensorResult(skip_reason=str(error))
         return _decide(found, _failures(context.instance, label), flows)
@@ -82,14 +83,31 @@ def _run_going_on(instance: dg.DagsterInstance, label: str) -> str | None:
     return next((r.run_id for r in runs if r.tags.get(SOURCE_TAG, label) == label), None)
 
 
-def _look(installation: Installation, label: str, before: Seen) -> Look:
-    flows = []
-    for pipeline in installation.of_source(label):
-        # A destination that cannot be opened is told by its asset; it must not stop the others.
-        with suppress(CdcError):
-            flows.append(installation.flow(pipeline))
-    with installation.feed(label) as feed, exclusive(feed.locks, feed.lock, wait=0):
-        return look(feed, flows, before)
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What looks at all feeds of a source found together; `cursor` is what was seen of them."""
+
+    cursor: str
+    changed: str | None
+    unfinished: str | None
+
+
+def _look(installation: Installation, label: str, before: Mapping[str, Seen]) -> Found:
+    pipelines, looks = installation.of_source(label), dict[str, Look]()
+    for name in feeds_of(pipelines):
+        flows = []
+        for pipeline in pipelines:
+            # A destination that cannot be opened is told by its asset; it must not stop the others.
+            with suppress(CdcError):
+                if feed_of(pipeline) == name:
+                    flows.append(installation.flow(pipeline))
+        with installation.feed(name) as feed, exclusive(feed.locks, feed.lock, wait=0):
+            looks[name] = look(feed, flows, before.get(name, Seen()))
+    return Found(
+        seen_text({name: one.seen for name, one in looks.items()}),
+        next((one.changed for one in looks.values() if one.changed), None),
+        next((one.unfinished for one in looks.values() if one.unfinished), None),
+    )
 
 
 def _failures(instance: dg.DagsterInstance, label: str) -> Failures:
@@ -101,8 +119,8 @@ def _failures(instance: dg.DagsterInstance, label: str) -> Failures:
     return Failures(len(failed), failed[0].end_time or 0.0, failed[0].dagster_run.run_id) if failed else Failures()
 
 
-def _decide(found: Look, failures: Failures, flows: Sequence[FlowAssets]) -> SensorResult:
-    cursor = found.seen.text()
+def _decide(found: Found, failures: Failures, flows: Sequence[FlowAssets]) -> SensorResult:
+    cursor = found.cursor
     key = digest([cursor])
     if found.changed:
         return SensorResult(run_requests=[_request(flows, key, found.changed)], cursor=cursor)

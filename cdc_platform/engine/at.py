@@ -169,7 +169,7 @@ def _rows_of_table(flow: Flow, version: Named, limit: int) -> tuple[int, pl.Data
         plan = present_projection(flow, flow.log.schema())
     except CdcError:
         return None
-    key, order = list(plan.target.key), list(order_columns(plan.system))
+    key, order = list(plan.target.key), list(order_columns(plan.order))
     history = flow.pipeline.config.destination.write_mode == "append"
     if not key:
         return None

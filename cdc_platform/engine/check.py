@@ -27,7 +27,7 @@ from cdc_platform.config.pipeline import CheckType, QualityCheck
 from cdc_platform.config.settings import Settings
 from cdc_platform.engine.apply import apply
 from cdc_platform.engine.capture import capture
-from cdc_platform.engine.feeds import Feed, Flow, open_feed, open_flow, source_labels
+from cdc_platform.engine.feeds import Feed, Flow, feed_of, feeds_of, open_feed, open_flow
 from cdc_platform.engine.lag import lag_seconds
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.engine.progress import Progress, silent
@@ -88,10 +88,10 @@ def check(
 ) -> list[Checked]:
     """All enabled checks of the chosen pipelines and the rules of their tables, recorded as validation results."""
     results: dict[str, Checked] = {}
-    for label in source_labels(chosen):
-        mine = [p for p in chosen if p.config.source.label == label]
+    for name in feeds_of(chosen):
+        mine = [p for p in chosen if feed_of(p) == name]
         try:
-            with open_feed(settings, environment, everything, label) as feed:
+            with open_feed(settings, environment, everything, name) as feed:
                 subjects = [_subject(open_flow(settings, environment, p)) for p in mine]
                 _check_source(feed, subjects, progress)
                 _redden(subjects)
@@ -115,9 +115,9 @@ def check_source_rules(
     progress: Progress = silent,
 ) -> list[Checked]:
     """The rules of the chosen pipelines, which are of one source, looked at there alone; recorded as well."""
-    (label,) = source_labels(chosen)
+    (name,) = feeds_of(chosen)
     results = {p.id: Checked(p.id, ()) for p in chosen}
-    with open_feed(settings, environment, everything, label) as feed:
+    with open_feed(settings, environment, everything, name) as feed:
         schema = default_schema(feed.system, connection_of(chosen[0], environment))
         _join(results, check_rules(feed, schema, chosen, progress))
     _keep(settings, chosen, results)
@@ -276,7 +276,7 @@ def _compare(subject: _Subject, position: str) -> None:
         frames = flow.destination.scan(list(dict.fromkeys([*plan.target.key, *hashed])))
         destination = digest(compared(frame).select(hashed) for frame in frames)
     else:
-        order = order_columns(plan.system)
+        order = order_columns(plan.order)
         # A column that the source got meanwhile is not there to be read; the rows can be counted all the same.
         hashed = [name for name in names if name in held] or list(plan.target.key)
         columns = list(dict.fromkeys([*plan.target.key, *order, "_cdc_operation", *hashed]))

@@ -1,6 +1,7 @@
 """The running parts of a set of pipelines: feeds (a source with its change logs) and flows (a log to a destination).
 
-Pipelines that name the same source share one feed, and those that name the same table share its change log.
+Pipelines that name the same source share one feed, where the source has one log for all its tables; where each table
+has a log of its own, each is a feed. Pipelines that name the same table share its change log.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from cdc_platform.config.settings import Settings
 from cdc_platform.destinations.destination import Destination
 from cdc_platform.destinations.open import open_destination
 from cdc_platform.engine.places import file_name, inside, log_folder
-from cdc_platform.model.event import System
+from cdc_platform.model.event import Connector, System
 from cdc_platform.model.schema import TableName
-from cdc_platform.sources.open import default_schema, open_source
+from cdc_platform.sources.asked import Asked, TableAsked
+from cdc_platform.sources.open import default_schema, one_log, open_source
 from cdc_platform.sources.source import Source
 
 
@@ -39,10 +41,15 @@ class Chunking:
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """One source and the change logs of the tables followed in it; `others` are those that are not, for this time."""
+    """One source and the change logs of the tables followed in it; `others` are those that are not, for this time.
+
+    `lock` is held by who reads the source's log: there is one reader.
+    """
 
     label: str
+    lock: str
     system: System
+    connector: Connector
     database: str
     source: Source
     logs: Mapping[TableName, ChangeLog]
@@ -58,10 +65,6 @@ class Feed:
         logs = {table: log for table, log in self.logs.items() if table in tables}
         others = {table: log for table, log in self.logs.items() if table not in tables}
         return replace(self, logs=logs, others={**self.others, **others})
-
-    @property
-    def lock(self) -> str:
-        return f"source-{self.label}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,21 @@ class Flow:
 
 def source_labels(pipelines: Sequence[Pipeline]) -> list[str]:
     """The sources of the pipelines, each once, in order."""
-    return list(dict.fromkeys(p.config.source.label for p in pipelines))
+    return list(dict.fromkeys(p.config.label for p in pipelines))
+
+
+def feeds_of(pipelines: Sequence[Pipeline]) -> list[str]:
+    """The feeds of the pipelines, each once, in order."""
+    return list(dict.fromkeys(map(feed_of, pipelines)))
+
+
+def feed_of(pipeline: Pipeline) -> str:
+    """What the pipeline's feed is called: the source's label, and the table where each has a log of its own."""
+    config = pipeline.config
+    if one_log(config.source.type, config.method):
+        return config.label
+    # The connection as written: two pipelines of one source have the same.
+    return f"{config.label}/{table_of(pipeline, default_schema(config.system, config.source.connection))}"
 
 
 def table_of(pipeline: Pipeline, schema: str) -> TableName:
@@ -115,24 +132,49 @@ def slot_name(settings: Settings, label: str) -> str:
 
 @contextmanager
 def open_feed(
-    settings: Settings, environment: Mapping[str, str], pipelines: Sequence[Pipeline], label: str
+    settings: Settings, environment: Mapping[str, str], pipelines: Sequence[Pipeline], name: str
 ) -> Iterator[Feed]:
-    """The feed of one source with the tables of all `pipelines` that name it; closed at the end."""
-    mine = [p for p in pipelines if p.config.source.label == label]
-    connection = connection_of(mine[0], environment)
-    system = mine[0].config.source.type
+    """The feed of this name (`feed_of`) with the tables of all `pipelines` that are part of it; closed at the end."""
+    mine = [p for p in pipelines if feed_of(p) == name]
+    connection, config = connection_of(mine[0], environment), mine[0].config
+    system, label = config.system, config.label
     schema = default_schema(system, connection)
     tables = list(dict.fromkeys(table_of(p, schema) for p in mine))
     logs = {table: ChangeLog(log_path(settings, label, table, schema)) for table in tables}
-    as_text: dict[TableName, set[str]] = {}
-    for pipeline in mine:
-        as_text.setdefault(table_of(pipeline, schema), set()).update(pipeline.config.table.as_text)
-    source = open_source(system, connection, slot_name(settings, label), as_text)
+    asked = Asked(
+        config.source.type,
+        config.method,
+        system,
+        connection,
+        slot_name(settings, label),
+        settings.home / "state" / "sources" / file_name(name),
+        _asked(mine, schema),
+    )
+    source = open_source(asked)
     try:
-        database = str(connection.get("database", ""))
-        yield Feed(label, system, database, source, logs, settings.locks, _chunking(mine, schema))
+        yield Feed(
+            label,
+            f"source-{label}" if name == label else f"source-{file_name('-'.join((label, *map(str, tables))))}",
+            system,
+            config.method,
+            str(connection.get("database", "")),
+            source,
+            logs,
+            settings.locks,
+            _chunking(mine, schema),
+        )
     finally:
         source.close()
+
+
+def _asked(pipelines: Sequence[Pipeline], schema: str) -> dict[TableName, TableAsked]:
+    """By table: what its first pipeline says, and the columns that any wants as text."""
+    found: dict[TableName, TableAsked] = {}
+    for pipeline in pipelines:
+        table, config = table_of(pipeline, schema), pipeline.config.table
+        known = found.setdefault(table, TableAsked(config.primary_key, config.cdc_column, config.topic))
+        found[table] = replace(known, as_text=frozenset((*known.as_text, *config.as_text)))
+    return found
 
 
 def _chunking(pipelines: Sequence[Pipeline], schema: str) -> dict[TableName, Chunking]:
@@ -149,8 +191,8 @@ def _chunking(pipelines: Sequence[Pipeline], schema: str) -> dict[TableName, Chu
 
 def open_flow(settings: Settings, environment: Mapping[str, str], pipeline: Pipeline) -> Flow:
     """A pipeline's flow. Touches no server: applying goes on from the log while the source is down."""
-    source = pipeline.config.source
-    schema = default_schema(source.type, connection_of(pipeline, environment))
+    config = pipeline.config
+    schema = default_schema(config.system, connection_of(pipeline, environment))
     table = table_of(pipeline, schema)
-    log = ChangeLog(log_path(settings, source.label, table, schema))
+    log = ChangeLog(log_path(settings, config.label, table, schema))
     return Flow(pipeline, table, log, open_destination(pipeline.config.destination), settings.locks)

@@ -14,10 +14,11 @@ at each poll.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from cdc_platform.change_log.log import ChangeLog
 from cdc_platform.engine.feeds import Feed
 from cdc_platform.engine.progress import Progress
 from cdc_platform.engine.record import evolve, record
@@ -51,17 +52,19 @@ def follow(feed: Feed, tables: Sequence[TableName], until: Position, done: Captu
     """
     positions = {table: position for table in tables if (position := feed.logs[table].reached()) is not None}
     captured_rows = 0
+    resume: dict[TableName, str] = {}
     while positions and (start := min(positions.values())) < until:
-        followed = {table: Followed(feed.logs[table].schema(), position) for table, position in positions.items()}
+        followed = {table: followed_as(feed.logs[table], position) for table, position in positions.items()}
         try:
             for captured in feed.source.changes(followed, start, until):
                 failpoint("capture.fetched")
+                resume |= captured.resume
                 added = _log(feed, captured, positions, done)
                 failpoint("capture.recorded")
                 if added:
                     captured_rows += added
                     progress(f"capture {feed.label}", captured_rows)
-                    _advance(feed, positions, captured.upto, IDLE_BYTES, done)
+                    _advance(feed, positions, captured.upto, IDLE_BYTES, done, resume)
                     acknowledge(feed, done)
                 if not positions:
                     return
@@ -69,8 +72,13 @@ def follow(feed: Feed, tables: Sequence[TableName], until: Position, done: Captu
         except Gap as gap:
             # The log cannot be read from where the hindmost tables stand; those ahead of them may go on.
             _fail(positions, gap, done)
-    _advance(feed, positions, until, QUIET_BYTES, done)
+    _advance(feed, positions, until, QUIET_BYTES, done, resume)
     acknowledge(feed, done)
+
+
+def followed_as(log: ChangeLog, position: Position) -> Followed:
+    """A table as its log tells it to the source, to be followed from `position` on."""
+    return Followed(log.schema(), position, log.resume())
 
 
 def _fail(positions: dict[TableName, Position], gap: Gap, done: Capture) -> None:
@@ -88,7 +96,10 @@ def _log(feed: Feed, captured: Captured, positions: dict[TableName, Position], d
     for table in list(positions):
         entries = [entry for entry in captured.entries if entry.table == table]
         try:
-            added, positions[table] = record(feed.logs[table], entries, positions[table], captured.upto, captured_at)
+            resume = captured.resume.get(table)
+            added, positions[table] = record(
+                feed.logs[table], entries, positions[table], captured.upto, captured_at, resume
+            )
         except CdcError as error:
             done.failures[table] = error
             added = 0
@@ -99,13 +110,22 @@ def _log(feed: Feed, captured: Captured, positions: dict[TableName, Position], d
     return total
 
 
-def _advance(feed: Feed, positions: dict[TableName, Position], upto: Position, behind: int, done: Capture) -> None:
-    """Record `upto` in the logs that are more than `behind` bytes short of it and had no change up to there."""
+def _advance(
+    feed: Feed,
+    positions: dict[TableName, Position],
+    upto: Position,
+    behind: int,
+    done: Capture,
+    resume: Mapping[TableName, str],
+) -> None:
+    """Record `upto` in the logs that are more than `behind` bytes short of it and had no change up to there; at all
+    short of it, where positions are no bytes."""
     for table, position in list(positions.items()):
-        if upto.at - position.at < behind:
+        least = behind if feed.logs[table].notation().kind in ("lsn", "binlog") else 1
+        if position >= upto or upto.at - position.at < least:
             continue
         try:
-            feed.logs[table].advance(upto, position)
+            feed.logs[table].advance(upto, position, resume.get(table))
             positions[table] = upto
         except CdcError as error:
             done.failures[table] = error

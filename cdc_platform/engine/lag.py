@@ -8,7 +8,8 @@ from datetime import datetime
 import polars as pl
 
 from cdc_platform.engine.feeds import Feed, Flow
-from cdc_platform.model.change import ChangeBatch, Followed
+from cdc_platform.engine.follow import followed_as
+from cdc_platform.model.change import ChangeBatch
 from cdc_platform.model.position import Position
 
 
@@ -37,7 +38,7 @@ def oldest_uncaptured(feed: Feed, flow: Flow, head: Position) -> datetime | None
     position = flow.log.position()
     if position is None or position >= head:
         return None
-    for captured in feed.source.changes({flow.table: Followed(flow.log.schema(), position)}, position, head):
+    for captured in feed.source.changes({flow.table: followed_as(flow.log, position)}, position, head):
         for entry in captured.entries:
             if isinstance(entry, ChangeBatch):
                 return _datetime(entry.frame["source_ts"].min())

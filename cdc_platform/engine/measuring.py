@@ -29,7 +29,7 @@ def observation(
     pipeline: Pipeline, application: Application, error: CdcError | None, kept: Mapping[str, int]
 ) -> Observation:
     """What a run says of a pipeline; `kept` are the bytes that each source keeps of its log."""
-    source = pipeline.config.source.label
+    source = pipeline.config.label
     return Observation(
         pipeline.id,
         source,
@@ -54,7 +54,7 @@ def kept_bytes(feed: Feed) -> dict[str, int]:
 
 def publish(settings: Settings, everything: Sequence[Pipeline], seen: Sequence[Observation]) -> None:
     """Bring the file up to date with what was seen."""
-    measured = {p.id: p.config.source.label for p in everything if p.config.observability.metrics_enabled}
+    measured = {p.id: p.config.label for p in everything if p.config.observability.metrics_enabled}
     wanted = [one for one in seen if one.pipeline in measured]
     if not wanted:
         return

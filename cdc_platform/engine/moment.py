@@ -25,12 +25,11 @@ from cdc_platform.change_log.slices import Slice
 from cdc_platform.change_log.window import PLACES, Window, before
 from cdc_platform.config.load import Pipeline
 from cdc_platform.config.settings import Settings
-from cdc_platform.engine.feeds import Flow, open_feed
+from cdc_platform.engine.feeds import Flow, feed_of, open_feed
 from cdc_platform.engine.lag import oldest_uncaptured
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.errors import ConfigError, NeedsPerson, NotUnderstood, Unavailable
-from cdc_platform.model.event import System
-from cdc_platform.model.position import Position, parse_position
+from cdc_platform.model.position import Notation, Position
 
 _WAIT = 10.0
 _AGO = re.compile(r"(\d+)\s*(second|minute|hour|day|week)s?\s+ago")
@@ -73,7 +72,7 @@ class Moment:
         return Window(until=self.position)
 
 
-def parse_asked(text: str, system: System, now: datetime) -> Asked:
+def parse_asked(text: str, notation: Notation, now: datetime) -> Asked:
     """A position, time or version of the destination as a person writes it. Raises ConfigError."""
     text = text.strip()
     if match := _TABLE_VERSION.fullmatch(text):
@@ -84,7 +83,14 @@ def parse_asked(text: str, system: System, now: datetime) -> Asked:
         return now
     if re.match(r"\d{4}-\d\d-\d\d", text):
         return parse_time(text)
-    return parse_position(text, system)
+    return notation.parse(text)
+
+
+def begun(flow: Flow) -> ChangeLog:
+    """The flow's change log, once its snapshot is whole."""
+    if not flow.log.exists() or flow.log.position() is None:
+        raise NeedsPerson(f"{flow.pipeline.id} has no change log yet; run: cdc run {flow.pipeline.id}")
+    return flow.log
 
 
 def parse_time(text: str) -> datetime:
@@ -101,10 +107,9 @@ def parse_time(text: str) -> datetime:
 def moment(flow: Flow, asked: Asked, ahead: Ahead) -> Moment:
     """What was asked as a bound in the flow's log. Raises ConfigError before the log's beginning, Unavailable where the
     log has not captured it yet."""
-    log = flow.log
-    end = log.position() if log.exists() else None
-    if end is None:
-        raise NeedsPerson(f"{flow.pipeline.id} has no change log yet; run: cdc run {flow.pipeline.id}")
+    log = begun(flow)
+    end = log.position()
+    assert end is not None
     if isinstance(asked, datetime) and asked > datetime.now(UTC):
         raise ConfigError(f"{asked:%Y-%m-%dT%H:%M:%S}Z lies in the future")
     commits = list(log.commits())
@@ -224,10 +229,10 @@ def source_ahead(
 
     So a table that had no change for long is known to have had none, though its log says nothing of the time since.
     """
-    label = flow.pipeline.config.source.label
+    name = feed_of(flow.pipeline)
 
     def ahead(asked: Position | datetime) -> None:
-        with open_feed(settings, environment, everything, label) as feed, exclusive(feed.locks, feed.lock, _WAIT):
+        with open_feed(settings, environment, everything, name) as feed, exclusive(feed.locks, feed.lock, _WAIT):
             head = feed.source.head()
             if isinstance(asked, Position) and asked > head:
                 raise Unavailable(f"the source stands at {feed.source.format(head)} and is not there yet")

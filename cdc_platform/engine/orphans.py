@@ -22,7 +22,7 @@ from urllib.parse import quote
 from cdc_platform.change_log.log import ChangeLog
 from cdc_platform.config.load import Pipeline
 from cdc_platform.config.settings import Settings
-from cdc_platform.engine.feeds import Feed, open_feed, slot_name, source_labels
+from cdc_platform.engine.feeds import Feed, feeds_of, open_feed, slot_name, source_labels
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.errors import CdcError, ConfigError, NeedsPerson
 from cdc_platform.model.schema import TableName
@@ -80,12 +80,12 @@ def withdraw(settings: Settings, feed: Feed) -> list[TableName]:
 def forget(settings: Settings, environment: Mapping[str, str], everything: Sequence[Pipeline], label: str) -> list[str]:
     """Drop the slot of a source that no pipeline has any more; its change logs and destinations stay."""
     if label in source_labels(everything):
-        names = ", ".join(p.id for p in everything if p.config.source.label == label)
+        names = ", ".join(p.id for p in everything if p.config.label == label)
         raise ConfigError(f"source '{label}' has pipelines ({names}); remove them first")
     if label not in _labels(settings):
         raise ConfigError(f"there is no change log of a source '{label}'; there are: {', '.join(_labels(settings))}")
     slot, asked = slot_name(settings, label), 0
-    for other in source_labels(everything):
+    for other in feeds_of(everything):
         try:
             with open_feed(settings, environment, everything, other) as feed:
                 if feed.system != "postgres":

@@ -151,7 +151,7 @@ class _Look:
         """The columns that tell a change in the destination: its row's and its place, or without a key all."""
         if not self.target.key:
             return [field.name for field in self.target.fields]
-        return [*self.target.key, *order_columns(self.flow.pipeline.config.source.type), "_cdc_operation"]
+        return [*self.target.key, *order_columns(self.flow.pipeline.config.order), "_cdc_operation"]
 
     def parts(self) -> Iterator[tuple[Slice, Projection]]:
         """The log from the first change in quarantine on, with the way from each shape to the destination."""

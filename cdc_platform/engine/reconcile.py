@@ -149,7 +149,7 @@ class _Comparison:
                         pl.col("before").alias("after"),
                         pl.col("after").alias("before"),
                     )
-                if self.log.origin().system == "postgres":
+                if self.log.notation().kind == "lsn":
                     frame = frame.with_columns(lsn_text((lsn_numbers(rows[LSN]) + 1).to_numpy()).alias("lsn"))
                 if frame.height:
                     yield frame

@@ -44,16 +44,22 @@ from cdc_platform.model.schema import TableSchema
 
 
 def record(
-    log: ChangeLog, entries: Sequence[Entry], position: Position, upto: Position, captured: datetime
+    log: ChangeLog,
+    entries: Sequence[Entry],
+    position: Position,
+    upto: Position,
+    captured: datetime,
+    resume: str | None = None,
 ) -> tuple[int, Position]:
     """Add what the log, which stands at `position`, lacks of a stretch that reaches `upto`.
 
-    Returns how many changes that were, and where the log stands now: at `upto` if it ended with changes.
+    Returns how many changes that were, and where the log stands now: at `upto` if it ended with changes. `resume` goes
+    into the commit that reaches `upto`.
     """
     recorder = _Recorder(log, position, captured, log.unfinished() if entries else None)
     for entry in entries:
         recorder.take(entry)
-    recorder.flush(upto)
+    recorder.flush(upto, resume)
     return recorder.changes, recorder.position
 
 
@@ -87,14 +93,14 @@ class _Recorder:
                 case Unlogged():
                     self._doubt(entry)
 
-    def flush(self, upto: Position) -> None:
+    def flush(self, upto: Position, resume: str | None = None) -> None:
         """Commit the changes taken so far; the log is at `upto` then."""
         if not self._pending:
             return
         batches, self._pending = self._pending, []
         origin, version = self.log.origin(), self.log.shapes()[-1].number
         frames = (events(b, origin, version, self.captured, snapshot=False) for b in batches)
-        self.log.append(frames, upto, self.position)
+        self.log.append(frames, upto, self.position, resume=resume)
         self.changes += sum(map(len, batches))
         self.position = upto
 
@@ -110,7 +116,7 @@ class _Recorder:
         if batch.holes:
             self.flush(batch.start)
             batch = filled(batch, self.log)
-        if batch.schema.primary_key and self.log.origin().system == "postgres":
+        if batch.schema.primary_key and self.log.notation().kind == "lsn":
             batch = in_order(batch, self._pending, self.log, self.position)
         self._pending.append(batch)
 

@@ -163,7 +163,7 @@ def _identity(flow: Flow) -> list[str]:
     plan = present_projection(flow, flow.log.schema())
     if flow.pipeline.config.destination.write_mode == "upsert" or not plan.target.key:
         return list(plan.target.key)
-    return [*plan.target.key, *order_columns(plan.system), "_cdc_operation"]
+    return [*plan.target.key, *order_columns(plan.order), "_cdc_operation"]
 
 
 def _doubles(unexpected: pl.DataFrame, different: pl.DataFrame, key: Sequence[str]) -> int:

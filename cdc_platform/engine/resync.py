@@ -30,14 +30,14 @@ from cdc_platform.config.settings import Settings
 from cdc_platform.engine import gaps
 from cdc_platform.engine.apply import Application, apply
 from cdc_platform.engine.capture import capture, resumable
-from cdc_platform.engine.feeds import Feed, Flow, open_feed, open_flow, source_labels
+from cdc_platform.engine.feeds import Feed, Flow, feed_of, feeds_of, open_feed, open_flow
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.engine.memory import remember
 from cdc_platform.engine.progress import Progress, silent
 from cdc_platform.engine.reconcile import reconcile
 from cdc_platform.errors import CdcError, Gap, Lost, NeedsPerson
 from cdc_platform.model.lifecycle import OpenGap, State
-from cdc_platform.model.position import Position, parse_binlog
+from cdc_platform.model.position import Position
 from cdc_platform.model.resync import Way, is_replaced, obstacle, same_columns
 from cdc_platform.model.schema import TableName
 
@@ -104,11 +104,11 @@ def resync(
     `dry_run` changes nothing, neither here nor at the source. `anew` begins anew also where a comparison would do.
     """
     results = {pipeline.id: Resynced(pipeline.id) for pipeline in chosen}
-    for label in source_labels(chosen):
-        mine = [p for p in everything if p.config.source.label == label]
-        wanted = [results[p.id] for p in chosen if p.config.source.label == label]
+    for name in feeds_of(chosen):
+        mine = [p for p in everything if feed_of(p) == name]
+        wanted = [results[p.id] for p in chosen if feed_of(p) == name]
         try:
-            with open_feed(settings, environment, everything, label) as feed, exclusive(feed.locks, feed.lock):
+            with open_feed(settings, environment, everything, name) as feed, exclusive(feed.locks, feed.lock):
                 flows = [open_flow(settings, environment, p) for p in mine]
                 session = _Session(settings, feed, flows, progress)
                 for result in wanted:
@@ -249,14 +249,15 @@ class _Session:
         source, table = self.feed.source, flow.table
         if position is None:
             return "it has no change log yet"
-        head, mysql = source.head(), self.feed.system == "mysql"
+        head, ours, theirs = source.head(), log.notation(), source.notation()
+        mysql = theirs.kind == "binlog"
         now = source.schemas([table])[table]
         prints = source.fingerprints([table])
         return obstacle(
             position,
             head,
-            parse_binlog(log.format(position).partition("#")[0])[0] if mysql else None,
-            parse_binlog(source.format(head))[0] if mysql else None,
+            ours.base if mysql else None,
+            theirs.base if mysql else None,
             table not in prints or is_replaced(log.fingerprint(), prints[table]),
             mysql or same_columns(log.schema(), now),
         )

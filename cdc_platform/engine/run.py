@@ -10,7 +10,7 @@ from cdc_platform.config.load import Pipeline
 from cdc_platform.config.settings import Settings
 from cdc_platform.engine.apply import Application, apply
 from cdc_platform.engine.capture import capture
-from cdc_platform.engine.feeds import Feed, Flow, open_feed, open_flow, source_labels
+from cdc_platform.engine.feeds import Feed, Flow, feed_of, feeds_of, open_feed, open_flow
 from cdc_platform.engine.follow import Capture
 from cdc_platform.engine.measuring import kept_bytes, observation, publish
 from cdc_platform.engine.memory import remember
@@ -48,19 +48,19 @@ def run(
     captures: dict[str, Capture | CdcError] = {}
     refused: dict[str, CdcError] = {}
     seconds: dict[str, float] = {}
-    for label in source_labels(chosen):
+    for name in feeds_of(chosen):
         began = time.monotonic()
         try:
-            with open_feed(settings, environment, everything, label) as feed:
-                flows = [open_flow(settings, environment, p) for p in chosen if p.config.source.label == label]
+            with open_feed(settings, environment, everything, name) as feed:
+                flows = [open_flow(settings, environment, p) for p in chosen if feed_of(p) == name]
                 refused |= _refusals(feed, flows)
-                captures[label] = capture(_without(feed, flows, refused), progress=progress)
+                captures[name] = capture(_without(feed, flows, refused), progress=progress)
                 for line in tidy(settings, everything, feed):
                     tell(line)
                 kept |= kept_bytes(feed)
         except CdcError as error:
-            captures[label] = error
-        seconds[label] = time.monotonic() - began
+            captures[name] = error
+        seconds[name] = time.monotonic() - began
     failpoint("run.captured")
     results = []
     for pipeline in chosen:
@@ -69,12 +69,12 @@ def run(
         try:
             flow = open_flow(settings, environment, pipeline)
             result.application = apply(flow, progress)
-            result.error = failure_of(flow, captures[pipeline.config.source.label])
+            result.error = failure_of(flow, captures[feed_of(pipeline)])
         except CdcError as error:
             result.error = error
         result.error = refused.get(pipeline.id, result.error)
         remember(settings.home, pipeline.id, result.error)
-        result.seconds = seconds[pipeline.config.source.label] + time.monotonic() - began
+        result.seconds = seconds[feed_of(pipeline)] + time.monotonic() - began
         results.append(result)
     seen = [observation(p, r.application, r.error, kept) for p, r in zip(chosen, results, strict=True)]
     publish(settings, everything, seen)

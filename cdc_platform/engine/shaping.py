@@ -69,7 +69,7 @@ def first_projection(flow: Flow, shape: TableSchema, later: Sequence[TableSchema
     key = key_of(flow, shape, later)
     shaping = shaping_of(flow, [shape, *later])
     config = flow.pipeline.config
-    target = first_target(shape, shaping.rules, config.destination.type, config.source.type, key)
+    target = first_target(shape, shaping.rules, config.destination.type, config.order, key)
     return projection_of(flow, target, shape)
 
 
@@ -115,7 +115,7 @@ def _described(flow: Flow, fields: Sequence[TargetField], shape: TableSchema) ->
     shapes = [version.schema for version in flow.log.shapes()]
     key = key_of(flow, shape, shapes)
     config = flow.pipeline.config
-    own = cdc_fields(config.destination.type, config.source.type)
+    own = cdc_fields(config.destination.type, config.order)
     whole = described(fields, shapes, shape, shaping_of(flow, shapes), key, own)
     return TargetSchema(whole, _target_key(key, shape, whole))
 
@@ -137,7 +137,7 @@ def evolved(flow: Flow, plan: Projection, to: SchemaVersion, log_id: str) -> Pro
 def projection_of(flow: Flow, target: TargetSchema, shape: TableSchema) -> Projection:
     """How rows of `shape` become rows of `target`, whichever of the log's shapes it is."""
     config = flow.pipeline.config
-    return Projection(target, config.source.type, shape, keeps_deletes=config.destination.write_mode == "append")
+    return Projection(target, config.order, shape, keeps_deletes=config.destination.write_mode == "append")
 
 
 def _target_key(key: Sequence[str], shape: TableSchema, fields: Sequence[TargetField]) -> tuple[str, ...]:

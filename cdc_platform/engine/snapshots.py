@@ -43,7 +43,7 @@ from cdc_platform.failpoints import failpoint
 from cdc_platform.model.event import Origin, events
 from cdc_platform.model.evolution import carried, differences
 from cdc_platform.model.key_range import WHOLE, KeyRange
-from cdc_platform.model.position import Position, parse_binlog
+from cdc_platform.model.position import Position
 from cdc_platform.model.schema import Fingerprint, TableName
 from cdc_platform.sources.ahead import together
 from cdc_platform.sources.source import Snapshot
@@ -155,10 +155,8 @@ class _Work:
 
     def _create(self, table: TableName, snapshot: Snapshot, fingerprint: Fingerprint) -> None:
         feed = self.feed
-        origin = Origin(feed.system, feed.database, table, feed.source.identity())
-        text = feed.source.format(snapshot.position)
-        base = parse_binlog(text)[0] if feed.system == "mysql" else None
-        feed.logs[table].create(carried(None, snapshot.schema(table)), origin, base, fingerprint)
+        origin = Origin(feed.system, feed.database, table, feed.source.identity(), feed.connector)
+        feed.logs[table].create(carried(None, snapshot.schema(table)), origin, feed.source.notation(), fingerprint)
 
     def _take_shape(self, table: TableName, snapshot: Snapshot, fingerprint: Fingerprint) -> None:
         """The log goes on in the snapshot's shape. What the log was not told of is made up for by a comparison."""

@@ -11,7 +11,7 @@ from cdc_platform.change_log.chunks import Chunk
 from cdc_platform.config.load import Pipeline
 from cdc_platform.config.settings import Settings
 from cdc_platform.engine.capture import resumable
-from cdc_platform.engine.feeds import Feed, Flow, open_feed, open_flow, source_labels
+from cdc_platform.engine.feeds import Feed, Flow, feed_of, feeds_of, open_feed, open_flow
 from cdc_platform.engine.lag import lag_seconds, oldest_unapplied
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.engine.memory import LastError, recall
@@ -63,10 +63,10 @@ def status(
 ) -> list[PipelineStatus]:
     """The state of the chosen pipelines, in order."""
     found: dict[str, PipelineStatus] = {}
-    for label in source_labels(chosen):
-        mine = [p for p in chosen if p.config.source.label == label]
+    for name in feeds_of(chosen):
+        mine = [p for p in chosen if feed_of(p) == name]
         try:
-            with open_feed(settings, environment, everything, label) as feed, _reader(feed) as busy:
+            with open_feed(settings, environment, everything, name) as feed, _reader(feed) as busy:
                 for pipeline in mine:
                     found[pipeline.id] = _status(settings, environment, pipeline, feed, busy)
         except CdcError as error:

@@ -118,10 +118,12 @@ Entry = ChangeBatch | Reshaped | Truncated | Unlogged
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """A table that is followed from `position` on, where it has the shape `schema`."""
+    """A table that is followed from `position` on, where it has the shape `schema`; `resume` is what the source said
+    last (`Captured.resume`) and is now in the log."""
 
     schema: TableSchema
     position: Position
+    resume: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +132,15 @@ class Captured:
 
     `entries` holds zero or more of each table; those of one table are in log order. `upto` may lie inside a
     transaction (its ordinal says where). `failures` names the tables that deliver nothing from here on, and why.
+    `resume` is by table what the source needs besides `upto` to go on from there (offsets of partitions, ...): text
+    that travels in the commit of `upto` and comes back in `Followed`. Only a stretch whose entries make one commit of
+    that table may have one.
     """
 
     entries: tuple[Entry, ...]
     upto: Position
     failures: Mapping[TableName, CdcError] = field(default_factory=dict)
+    resume: Mapping[TableName, str] = field(default_factory=dict)
 
     @property
     def batches(self) -> tuple[ChangeBatch, ...]:

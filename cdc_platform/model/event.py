@@ -22,8 +22,8 @@ from cdc_platform.model.event_rules import kept
 from cdc_platform.model.position import fixed_width_text
 from cdc_platform.model.schema import TableName
 
-System = Literal["postgres", "mysql"]
-Connector = Literal["native"]
+System = Literal["postgres", "mysql", "deltalake", "iceberg"]
+Connector = Literal["debezium", "native", "timestamp-based"]
 
 BOOKKEEPING = ("_at", "_ordinal", "_snapshot")
 COMPARED = 1 << 32

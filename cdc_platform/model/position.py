@@ -8,6 +8,9 @@ log as one integer that orders as the log does, `ordinal` counts changes that sh
 - MySQL and MariaDB: `at` is `file sequence << 36 | offset` (64 GiB a file); a change's `at` is the start of
   its row event, `ordinal` the row inside the event. A binlog is written in commit order.
 
+- Other sources count otherwise: a version of a lake table, a time, a number of messages; see `Notation`. The tables of
+  such a source have a line of positions each.
+
 `at` stays below 2**63, so that it fits a Delta app transaction's version and an Arrow int64.
 """
 
@@ -15,6 +18,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -113,17 +118,62 @@ def binlog_text(base: str, at: npt.NDArray[np.int64]) -> pl.Series:
     ).to_series()
 
 
-def format_position(position: Position, binlog_base: str | None) -> str:
-    """A position for people: an LSN, or a binlog coordinate when `binlog_base` is given; `#n` inside a transaction."""
-    text = format_lsn(position.at) if binlog_base is None else format_binlog(binlog_base, position.at)
-    return f"{text}#{position.ordinal}" if position.ordinal else text
+Kind = Literal["lsn", "binlog", "version", "time", "offset"]
+"""What `at` counts: bytes of WAL or of binlogs, versions of a lake table, microseconds since 1970 (UTC), messages."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_TIME: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
-def parse_position(text: str, system: str) -> Position:
-    """The inverse of `format_position`: an LSN of `postgres`, a binlog coordinate of `mysql`."""
-    plain, _, suffix = text.partition("#")
-    if suffix and not suffix.isdecimal():
-        raise ConfigError(f"'{text}' is no position; behind # there is a number")
-    ordinal = int(suffix or 0)
-    at = parse_lsn(plain) if system == "postgres" else parse_binlog(plain)[1]
-    return Position(at, ordinal)
+@dataclass(frozen=True, slots=True)
+class Notation:
+    """How the positions of one log are written: a kind, and for binlogs the name of their files without the number.
+
+    `#n` behind the place is the ordinal, where it is not 0: `0000000A/000000F0#3`.
+    """
+
+    kind: Kind
+    base: str = ""
+
+    def format(self, position: Position) -> str:
+        """A position for people."""
+        text = self._place(position.at)
+        return f"{text}#{position.ordinal}" if position.ordinal else text
+
+    def parse(self, text: str) -> Position:
+        """The inverse of `format`. Raises ConfigError that says the form."""
+        plain, _, suffix = text.partition("#")
+        if suffix and not suffix.isdecimal():
+            raise ConfigError(f"'{text}' is no position; behind # there is a number")
+        return Position(self._at(plain), int(suffix or 0))
+
+    def _place(self, at: int) -> str:
+        match self.kind:
+            case "lsn":
+                return format_lsn(at)
+            case "binlog":
+                return format_binlog(self.base, at)
+            case "time":
+                return (_EPOCH + timedelta(microseconds=at)).strftime(_TIME)
+            case "version" | "offset":
+                return str(at)
+
+    def _at(self, text: str) -> int:
+        match self.kind:
+            case "lsn":
+                return parse_lsn(text)
+            case "binlog":
+                return parse_binlog(text)[1]
+            case "time":
+                try:
+                    moment = datetime.fromisoformat(text).astimezone(UTC)
+                except ValueError as error:
+                    raise ConfigError(f"'{text}' is no position; the form is 2026-11-24T12:00:00.000000Z") from error
+                return (moment - _EPOCH) // timedelta(microseconds=1)
+            case "version" | "offset":
+                if not text.isdecimal():
+                    raise ConfigError(f"'{text}' is no position; the form is a whole number")
+                return int(text)
+
+
+LSN: Final = Notation("lsn")

@@ -24,11 +24,12 @@ import pyarrow as pa
 
 from cdc_platform.errors import ConfigError, InvalidRow, NotUnderstood
 from cdc_platform.model.change import DELETE
-from cdc_platform.model.event import System
 from cdc_platform.model.schema import Column, TableSchema
 from cdc_platform.model.target import TargetField, TargetSchema
 
 Format = Literal["deltalake", "iceberg"]
+Order = Literal["lsn", "binlog"]
+"""What the `lsn` of events is, by which a key's changes are ordered: text that sorts, or a binlog's coordinates."""
 
 _UTC = pa.timestamp("us", "UTC")
 _NAIVE = pa.timestamp("us")
@@ -66,7 +67,7 @@ class Projection:
     """
 
     target: TargetSchema
-    system: System
+    order: Order
     shape: TableSchema
     keeps_deletes: bool = True
 
@@ -87,7 +88,7 @@ class Projection:
             field.name: cast(row.field(column.name), column.type, field.type).alias(field.name)
             for column, field in self.pairs
         }
-        made |= {field.name: expression for field, expression in _cdc_columns(self.system, self.target)}
+        made |= {field.name: expression for field, expression in _cdc_columns(self.order, self.target)}
         for field in self.target.fields:
             made.setdefault(field.name, pl.lit(None, polars_type(field.type)).alias(field.name))
         try:
@@ -155,7 +156,7 @@ class Projection:
 
 
 def first_target(
-    table: TableSchema, rules: Mapping[int, ColumnRule], destination: Format, system: System, key: Sequence[str]
+    table: TableSchema, rules: Mapping[int, ColumnRule], destination: Format, order: Order, key: Sequence[str]
 ) -> TargetSchema:
     """The shape that a destination of this table is made with. `key` holds source names, `rules` are by column id."""
     fields: list[TargetField] = []
@@ -170,7 +171,7 @@ def first_target(
     for name, number in zip(key, ids, strict=True):
         if number not in names:
             raise ConfigError(f"destination.columns.{name}: a column of the primary key cannot be dropped")
-    fields += cdc_fields(destination, system)
+    fields += cdc_fields(destination, order)
     check_names(fields)
     return TargetSchema(tuple(fields), tuple(names[number] for number in ids))
 
@@ -210,9 +211,9 @@ def check_names(fields: Sequence[TargetField]) -> None:
             raise ConfigError(f"destination.columns: two columns of the destination would be called '{name}'")
 
 
-def order_columns(system: System) -> tuple[str, ...]:
+def order_columns(order: Order) -> tuple[str, ...]:
     """The `_cdc_*` columns that order the changes of one key."""
-    return ("_cdc_source_lsn",) if system == "postgres" else ("_cdc_binlog_file", "_cdc_binlog_position")
+    return ("_cdc_source_lsn",) if order == "lsn" else ("_cdc_binlog_file", "_cdc_binlog_position")
 
 
 def _default(kind: pa.DataType, destination: Format) -> pa.DataType:
@@ -223,25 +224,25 @@ def _default(kind: pa.DataType, destination: Format) -> pa.DataType:
     return kind
 
 
-def cdc_fields(destination: Format, system: System) -> list[TargetField]:
+def cdc_fields(destination: Format, order: Order) -> list[TargetField]:
     """The columns that say where a row comes from."""
     iceberg = destination == "iceberg"
     fields = [
         TargetField("_cdc_operation", pa.string(), required=iceberg),
         TargetField("_cdc_timestamp", _NAIVE if iceberg else _UTC, required=iceberg),
     ]
-    if system == "postgres":
+    if order == "lsn":
         return [*fields, TargetField("_cdc_source_lsn", pa.string())]
     return [*fields, TargetField("_cdc_binlog_file", pa.string()), TargetField("_cdc_binlog_position", pa.int64())]
 
 
-def _cdc_columns(system: System, target: TargetSchema) -> list[tuple[TargetField, pl.Expr]]:
+def _cdc_columns(order: Order, target: TargetSchema) -> list[tuple[TargetField, pl.Expr]]:
     fields = {field.name: field for field in target.fields if field.source_id is None}
     made = {
         "_cdc_operation": pl.col("operation"),
         "_cdc_timestamp": cast(pl.col("process_ts"), _UTC, fields["_cdc_timestamp"].type),
     }
-    if system == "postgres":
+    if order == "lsn":
         made["_cdc_source_lsn"] = pl.col("lsn")
     else:
         # The file's name may hold a colon, the offset cannot.

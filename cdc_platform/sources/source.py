@@ -11,7 +11,7 @@ import polars as pl
 from cdc_platform.model.change import Captured, ChangeBatch, Followed
 from cdc_platform.model.keeping import Extent, Keeping
 from cdc_platform.model.key_range import KeyRange
-from cdc_platform.model.position import Position
+from cdc_platform.model.position import Notation, Position
 from cdc_platform.model.schema import Fingerprint, TableName, TableSchema
 
 
@@ -129,7 +129,10 @@ class Source(Protocol):
     def acknowledge(self, position: Position) -> None:
         """Everything before `position` is safe elsewhere: the source may forget it. Never called earlier."""
 
+    def notation(self) -> Notation:
+        """How positions are written, so that a person can look them up at the source."""
+
     def format(self, position: Position) -> str:
-        """The position as text that a person can look up at the source."""
+        """The position as text."""
 
     def close(self) -> None: ...

@@ -19,7 +19,7 @@ from deltalake import DeltaTable
 from cdc_platform.change_log.log import ChangeLog
 from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, Unavailable
 from cdc_platform.model.event import events
-from cdc_platform.model.position import Position
+from cdc_platform.model.position import LSN, Position
 from cdc_platform_tests.model.changes import ORIGIN, SCHEMA, batch
 
 
@@ -31,7 +31,7 @@ def some_events(*ids: int, at: int = 8, snapshot: bool = False) -> pl.DataFrame:
 @pytest.fixture
 def log(tmp_path: Path) -> ChangeLog:
     log = ChangeLog(tmp_path / "logs" / "things")
-    log.create(SCHEMA, ORIGIN, None)
+    log.create(SCHEMA, ORIGIN, LSN)
     return log
 
 
@@ -170,16 +170,16 @@ def test_a_second_writer_is_noticed_and_nothing_is_written_twice(log: ChangeLog)
 
 
 def test_what_a_dead_snapshot_left_gives_way_to_the_tables_new_shape(log: ChangeLog) -> None:
-    log.create(SCHEMA, ORIGIN, None)
+    log.create(SCHEMA, ORIGIN, LSN)
     other = dataclasses.replace(SCHEMA, columns=SCHEMA.columns[:1])
-    log.create(other, ORIGIN, None)
+    log.create(other, ORIGIN, LSN)
     assert log.schema() == other
 
 
 def test_a_log_with_events_is_never_begun_anew(log: ChangeLog) -> None:
     log.append([some_events(1)], Position(8), None, snapshot=True)
     with pytest.raises(NeedsPerson, match="already"):
-        log.create(SCHEMA, ORIGIN, None)
+        log.create(SCHEMA, ORIGIN, LSN)
     assert rows(log) == [1]
 
 
@@ -195,11 +195,11 @@ def test_a_lost_commit_stops(log: ChangeLog) -> None:
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(ConfigError, match="cannot write"):
-        ChangeLog(tmp_path / "logs" / "x").create(SCHEMA, ORIGIN, None)
+        ChangeLog(tmp_path / "logs" / "x").create(SCHEMA, ORIGIN, LSN)
 
 
 def test_a_file_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("")
     with pytest.raises(ConfigError, match="cannot write"):
-        ChangeLog(tmp_path / "logs" / "x").create(SCHEMA, ORIGIN, None)
+        ChangeLog(tmp_path / "logs" / "x").create(SCHEMA, ORIGIN, LSN)
     shutil.rmtree(tmp_path, ignore_errors=True)

@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 from cdc_platform.change_log.log import ChangeLog
 from cdc_platform.errors import Unavailable
 from cdc_platform.model.event import events
-from cdc_platform.model.position import Position
+from cdc_platform.model.position import LSN, Position
 from cdc_platform.model.schema import Column, Fingerprint, TableSchema
 from cdc_platform_tests import readers
 from cdc_platform_tests.model.changes import ORIGIN, SCHEMA, batch
@@ -28,7 +28,7 @@ WIDER = replace(SCHEMA, columns=(*SCHEMA.columns, Column("at", pa.timestamp("us"
 @pytest.fixture
 def log(tmp_path: Path) -> ChangeLog:
     log = ChangeLog(tmp_path / "things")
-    log.create(SCHEMA, ORIGIN, None, Fingerprint("made", "here"))
+    log.create(SCHEMA, ORIGIN, LSN, Fingerprint("made", "here"))
     write(log, {"id": 1, "name": "a"}, snapshot=True)
     return log
 

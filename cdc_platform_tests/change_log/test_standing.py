@@ -11,7 +11,7 @@ from cdc_platform.change_log.log import ChangeLog
 from cdc_platform.errors import Gap, Lost
 from cdc_platform.model.event import Origin
 from cdc_platform.model.lifecycle import TRANSITIONS, Impossible, State, Step
-from cdc_platform.model.position import Position
+from cdc_platform.model.position import LSN, Position
 from cdc_platform.model.schema import Fingerprint
 from cdc_platform_tests.model.changes import SCHEMA, TABLE
 
@@ -37,7 +37,7 @@ WAYS: dict[State, list[Step]] = {
 
 def log_in(path: Path, state: State) -> ChangeLog:
     log = ChangeLog(path)
-    log.create(SCHEMA, ORIGIN, None, PRINT)
+    log.create(SCHEMA, ORIGIN, LSN, PRINT)
     log.append([], HERE, None, snapshot=True)
     for step in WAYS[state]:
         STEPS[step](log)

@@ -17,7 +17,7 @@ from cdc_platform.change_log import state as state_module
 from cdc_platform.change_log.log import ChangeLog
 from cdc_platform.change_log.state import COUNT, last_rows, live_rows, marks
 from cdc_platform.model.event import events
-from cdc_platform.model.position import Position
+from cdc_platform.model.position import LSN, Position
 from cdc_platform.model.schema import Column, TableName, TableSchema
 from cdc_platform_tests.model.changes import ORIGIN, batch
 
@@ -80,7 +80,7 @@ def logged(
     folder: Path, commits: list[tuple[bool, list[tuple[Row | None, Row | None]]]], key: tuple[str, ...]
 ) -> ChangeLog:
     log = ChangeLog(folder / "things")
-    log.create(TableSchema(TABLE, (ID, BODY), key), ORIGIN, None)
+    log.create(TableSchema(TABLE, (ID, BODY), key), ORIGIN, LSN)
     log.append([], Position(1), None, snapshot=True)
     for number, (grown, changes) in enumerate(commits):
         at, position = 10 + number, log.position()

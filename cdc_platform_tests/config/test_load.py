@@ -131,7 +131,7 @@ def test_collisions_are_refused(tmp_path: Path) -> None:
         "type: postgres", "type: postgres\n  name: b"
     )
     write(tmp_path, named, "two.yaml")
-    assert [p.config.source.label for p in load_pipelines(tmp_path, ENVIRONMENT)] == ["postgres", "b"]
+    assert [p.config.label for p in load_pipelines(tmp_path, ENVIRONMENT)] == ["postgres", "b"]
 
 
 def test_the_shipped_pipelines_load_without_servers() -> None:

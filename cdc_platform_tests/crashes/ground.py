@@ -268,7 +268,7 @@ class Ground:
 
     @property
     def _slot(self) -> str:
-        label = next(iter(self.pipelines.loaded.values())).config.source.label
+        label = next(iter(self.pipelines.loaded.values())).config.label
         return slot_name(self.world.settings, label)
 
     @property

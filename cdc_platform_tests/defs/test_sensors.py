@@ -13,7 +13,7 @@ from dagster import DagsterRunStatus, SensorResult
 
 from cdc_platform.defs import pending, sensors
 from cdc_platform.defs.build import build
-from cdc_platform.defs.pending import Seen
+from cdc_platform.defs.pending import Seen, parse_seen, seen_text
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.model.position import Position
 from cdc_platform_tests.defs.runs import materialised, only
@@ -272,6 +272,6 @@ def test_a_log_that_grows_without_changes_of_ours_is_moved_along(
 
 
 def test_seen_is_what_it_was_as_text() -> None:
-    seen = Seen(Position(17, 3), {"/logs/a": 4})
-    assert Seen.parse(seen.text()) == seen
-    assert Seen.parse(None) == Seen()
+    seen = {"postgres": Seen(Position(17, 3), {"/logs/a": 4}), "lake/a": Seen()}
+    assert parse_seen(seen_text(seen)) == seen
+    assert parse_seen(None) == {}

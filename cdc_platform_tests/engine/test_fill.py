@@ -17,7 +17,7 @@ from cdc_platform.engine.fill import filled
 from cdc_platform.errors import NotUnderstood
 from cdc_platform.model.change import OPERATION, TIMESTAMP_UTC, ChangeBatch
 from cdc_platform.model.event import events
-from cdc_platform.model.position import Position
+from cdc_platform.model.position import LSN, Position
 from cdc_platform.model.schema import Column, TableName, TableSchema
 from cdc_platform_tests.model.changes import ORIGIN
 
@@ -116,7 +116,7 @@ def test_every_hole_holds_what_the_row_held(
 
 def new_log(folder: Path) -> ChangeLog:
     log = ChangeLog(folder / "things")
-    log.create(SCHEMA, ORIGIN, None)
+    log.create(SCHEMA, ORIGIN, LSN)
     log.append([], Position(5), None, snapshot=True)
     return log
 

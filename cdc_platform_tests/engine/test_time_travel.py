@@ -13,7 +13,7 @@ from cdc_platform.engine.at import AsOf
 from cdc_platform.engine.moment import TableVersionNumber, parse_asked
 from cdc_platform.engine.replay import replay, replica_of
 from cdc_platform.errors import ConfigError, Unavailable
-from cdc_platform.model.position import Position, binlog_at
+from cdc_platform.model.position import LSN, Notation, Position, binlog_at
 from cdc_platform_tests.engine.time_machine import State, TimeMachine, time_machine
 from cdc_platform_tests.scenarios.pipelines import Target
 from cdc_platform_tests.world import World
@@ -205,13 +205,16 @@ def test_the_command(empty_world: World) -> None:
 @pytest.mark.parametrize("text", ["yesterday", "2026-01-01T00:00:00", "2026-13-01T00:00:00Z", "12"])
 def test_what_is_no_moment(text: str) -> None:
     with pytest.raises(ConfigError):
-        parse_asked(text, "postgres", datetime(2026, 1, 1, tzinfo=UTC))
+        parse_asked(text, LSN, datetime(2026, 1, 1, tzinfo=UTC))
+
+
+BINLOG = Notation("binlog", "binlog")
 
 
 def test_how_moments_are_written() -> None:
     noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
-    assert parse_asked("10 minutes ago", "mysql", noon) == noon - timedelta(minutes=10)
-    assert parse_asked("2026-01-01T13:00:00+01:00", "mysql", noon) == noon
-    assert parse_asked("0/1A2B", "postgres", noon) == parse_asked("00000000/00001A2B", "postgres", noon)
-    assert parse_asked("binlog.000002:5#1", "mysql", noon) == Position(binlog_at(2, 5), 1)
-    assert parse_asked("snapshot:12", "mysql", noon) == TableVersionNumber(12)
+    assert parse_asked("10 minutes ago", BINLOG, noon) == noon - timedelta(minutes=10)
+    assert parse_asked("2026-01-01T13:00:00+01:00", BINLOG, noon) == noon
+    assert parse_asked("0/1A2B", LSN, noon) == parse_asked("00000000/00001A2B", LSN, noon)
+    assert parse_asked("binlog.000002:5#1", BINLOG, noon) == Position(binlog_at(2, 5), 1)
+    assert parse_asked("snapshot:12", BINLOG, noon) == TableVersionNumber(12)

@@ -118,7 +118,7 @@ class TimeMachine:
         flow = self.flow(target)
         everything = list(self.pipelines.loaded.values())
         ahead = source_ahead(self.world.settings, self.world.variables, everything, flow)
-        return moment(flow, parse_asked(text, self.origin.system, datetime.now(UTC)), ahead)
+        return moment(flow, parse_asked(text, flow.log.notation(), datetime.now(UTC)), ahead)
 
     def at(self, target: Target, text: str, limit: int = 10_000) -> AsOf:
         return as_of(self.flow(target), self.moment(target, text), limit)

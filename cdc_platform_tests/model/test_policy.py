@@ -36,7 +36,7 @@ def shaping(
 
 
 def target(how: Shaping) -> TargetSchema:
-    return first_target(BEFORE, how.rules, how.destination, "postgres", ("id",))
+    return first_target(BEFORE, how.rules, how.destination, "lsn", ("id",))
 
 
 def columns(how: Shaping, after: TableSchema) -> list[str]:
@@ -170,7 +170,7 @@ def test_effects_say_what_was_done_and_what_was_left() -> None:
 
 def test_a_pipeline_that_was_edited_describes_another_table() -> None:
     fields = target(shaping()).fields
-    own = cdc_fields("deltalake", "postgres")
+    own = cdc_fields("deltalake", "lsn")
 
     def names(how: Shaping, now: TableSchema = BEFORE) -> list[str]:
         found = described(fields, [BEFORE, now], now, how, ("id",), own)

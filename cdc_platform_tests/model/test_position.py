@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,17 +9,17 @@ from hypothesis import strategies as st
 
 from cdc_platform.errors import ConfigError
 from cdc_platform.model.position import (
+    LSN,
+    Notation,
     Position,
     binlog_at,
     binlog_parts,
     binlog_text,
     format_binlog,
     format_lsn,
-    format_position,
     lsn_text,
     parse_binlog,
     parse_lsn,
-    parse_position,
 )
 
 LSNS = st.integers(0, 2**63 - 1)
@@ -56,22 +58,36 @@ def test_binlog_text_is_format_binlog_of_each_also_with_braces_in_the_name() -> 
         assert binlog_text(base, np.array(places, np.int64)).to_list() == [format_binlog(base, p) for p in places]
 
 
-@given(LSNS, st.integers(0, 10**6), st.sampled_from([None, "mysql-bin"]))
-def test_position_round_trip(at: int, ordinal: int, base: str | None) -> None:
+NOTATIONS = [LSN, Notation("binlog", "mysql-bin"), Notation("version"), Notation("offset")]
+
+
+@given(LSNS, st.integers(0, 10**6), st.sampled_from(NOTATIONS))
+def test_position_round_trip(at: int, ordinal: int, notation: Notation) -> None:
     position = Position(at, ordinal)
-    system = "postgres" if base is None else "mysql"
-    assert parse_position(format_position(position, base), system) == position
+    assert notation.parse(notation.format(position)) == position
 
 
-@pytest.mark.parametrize("system", ["postgres", "mysql"])
+@given(st.datetimes(), st.integers(0, 10**6))
+def test_a_time_as_a_position(moment: datetime, ordinal: int) -> None:
+    position = Position((moment - datetime(1970, 1, 1)) // timedelta(microseconds=1), ordinal)
+    assert Notation("time").parse(Notation("time").format(position)) == position
+
+
+def test_how_other_positions_are_written() -> None:
+    assert Notation("time").format(Position(1_764_000_000_000_001, 2)) == "2025-11-24T16:00:00.000001Z#2"
+    assert Notation("time").parse("2025-11-24T17:00:00+01:00") == Position(1_764_000_000_000_000)
+    assert Notation("version").format(Position(17)) == "17"
+
+
+@pytest.mark.parametrize("notation", [*NOTATIONS, Notation("time")])
 @pytest.mark.parametrize("text", ["", "nonsense", "12/XY", "file.000001", "1/2#x", "file.000001:x"])
-def test_what_is_no_position_is_refused(text: str, system: str) -> None:
+def test_what_is_no_position_is_refused(text: str, notation: Notation) -> None:
     with pytest.raises(ConfigError, match="position"):
-        parse_position(text, system)
+        notation.parse(text)
 
 
 def test_a_position_of_the_other_system_is_refused() -> None:
     with pytest.raises(ConfigError, match="XXXXXXXX/XXXXXXXX"):
-        parse_position("binlog.000001:4", "postgres")
+        LSN.parse("binlog.000001:4")
     with pytest.raises(ConfigError, match="FILE"):
-        parse_position("0/1", "mysql")
+        Notation("binlog", "b").parse("0/1")

@@ -8,9 +8,9 @@ import pytest
 
 from cdc_platform.errors import ConfigError, InvalidRow
 from cdc_platform.model.collapse import history
-from cdc_platform.model.event import System, events
+from cdc_platform.model.event import events
 from cdc_platform.model.evolution import carried
-from cdc_platform.model.projection import ColumnRule, Format, Projection, first_target, rules_by_id
+from cdc_platform.model.projection import ColumnRule, Format, Order, Projection, first_target, rules_by_id
 from cdc_platform.model.schema import Column, TableName, TableSchema
 from cdc_platform_tests.model.changes import ORIGIN, SCHEMA, batch
 
@@ -37,16 +37,16 @@ WIDE = TableSchema(
 
 
 def projection(
-    table: TableSchema, rules: dict[str, ColumnRule], destination: Format, system: System, key: tuple[str, ...]
+    table: TableSchema, rules: dict[str, ColumnRule], destination: Format, order: Order, key: tuple[str, ...]
 ) -> Projection:
     """That of a destination that was made with the table as it is."""
     table = carried(None, table)
-    target = first_target(table, rules_by_id(rules, [table]), destination, system, key)
-    return Projection(target, system, table)
+    target = first_target(table, rules_by_id(rules, [table]), destination, order, key)
+    return Projection(target, order, table)
 
 
 def types(destination: Format) -> dict[str, pa.DataType]:
-    return {f.name: f.type for f in projection(WIDE, {}, destination, "postgres", ("normal",)).target.fields}
+    return {f.name: f.type for f in projection(WIDE, {}, destination, "lsn", ("normal",)).target.fields}
 
 
 def test_default_types_of_delta() -> None:
@@ -64,19 +64,19 @@ def test_default_types_of_iceberg() -> None:
 
 
 def test_the_cdc_columns_follow_the_source() -> None:
-    mysql = projection(WIDE, {}, "iceberg", "mysql", ()).target.fields[-4:]
+    mysql = projection(WIDE, {}, "iceberg", "binlog", ()).target.fields[-4:]
     assert [(f.name, f.type, f.required) for f in mysql] == [
         ("_cdc_operation", pa.string(), True),
         ("_cdc_timestamp", pa.timestamp("us"), True),
         ("_cdc_binlog_file", pa.string(), False),
         ("_cdc_binlog_position", pa.int64(), False),
     ]
-    postgres = projection(WIDE, {}, "deltalake", "postgres", ()).target.fields[-3:]
+    postgres = projection(WIDE, {}, "deltalake", "lsn", ()).target.fields[-3:]
     assert [f.name for f in postgres] == ["_cdc_operation", "_cdc_timestamp", "_cdc_source_lsn"]
 
 
 def test_rows_are_renamed_cast_and_dropped() -> None:
-    plan = projection(SCHEMA, {"id": ColumnRule(rename="key", cast="long")}, "deltalake", "postgres", ("id",))
+    plan = projection(SCHEMA, {"id": ColumnRule(rename="key", cast="long")}, "deltalake", "lsn", ("id",))
     changes = batch((8, 0, None, {"id": 1, "name": "a"}), (8, 1, {"id": 1, "name": "a"}, None))
     rows = plan.rows(history(events(changes, ORIGIN, 1, datetime.now(UTC), snapshot=False)))
     assert plan.target.key == ("key",)
@@ -85,7 +85,7 @@ def test_rows_are_renamed_cast_and_dropped() -> None:
         (1, "a", "INSERT", "00000000/00000008"),
         (1, "a", "DELETE", "00000000/00000009"),
     ]
-    dropped = projection(SCHEMA, {"name": ColumnRule(drop=True)}, "deltalake", "postgres", ("id",))
+    dropped = projection(SCHEMA, {"name": ColumnRule(drop=True)}, "deltalake", "lsn", ("id",))
     assert [f.name for f in dropped.target.fields][:2] == ["id", "_cdc_operation"]
 
 
@@ -98,7 +98,7 @@ def project(kind: pa.DataType, value: object, rule: ColumnRule) -> list[object]:
         ),
         ("id",),
     )
-    plan = projection(schema, {"v": rule}, "iceberg", "postgres", ("id",))
+    plan = projection(schema, {"v": rule}, "iceberg", "lsn", ("id",))
     changes = batch((8, 0, None, {"id": 1, "v": value}), schema=schema)
     return plan.rows(history(events(changes, ORIGIN, 1, datetime.now(UTC), snapshot=False)))["v"].to_list()
 
@@ -135,8 +135,8 @@ def test_a_lossy_cast_is_refused_whatever_the_values(kind: pa.DataType, cast: st
 
 def test_rules_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ConfigError, match="no such column"):
-        projection(SCHEMA, {"nam": ColumnRule()}, "deltalake", "postgres", ("id",))
+        projection(SCHEMA, {"nam": ColumnRule()}, "deltalake", "lsn", ("id",))
     with pytest.raises(ConfigError, match="primary key"):
-        projection(SCHEMA, {"id": ColumnRule(drop=True)}, "deltalake", "postgres", ("id",))
+        projection(SCHEMA, {"id": ColumnRule(drop=True)}, "deltalake", "lsn", ("id",))
     with pytest.raises(ConfigError, match="two columns"):
-        projection(SCHEMA, {"id": ColumnRule(rename="name")}, "deltalake", "postgres", ("id",))
+        projection(SCHEMA, {"id": ColumnRule(rename="name")}, "deltalake", "lsn", ("id",))

@@ -50,7 +50,7 @@ def test_a_line(database: Database, line: list[str]) -> None:
 
 
 def fields(schema: TableSchema, destination: Format) -> tuple[TargetField, ...]:
-    target = first_target(carried(None, schema), {}, destination, "mysql", ())
+    target = first_target(carried(None, schema), {}, destination, "binlog", ())
     return target.fields[: len(schema.columns) - 1]
 
 

@@ -67,7 +67,7 @@ def target(arrow: Sequence[str], of: Format) -> TargetSchema:
         *(Column(kind, ARROW[kind], True, "", number) for number, kind in enumerate(arrow, 2)),
     ]
     table = TableSchema(TableName("public", "a"), tuple(columns), ("id",))
-    return first_target(table, {}, of, "postgres", ("id",))
+    return first_target(table, {}, of, "lsn", ("id",))
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import yaml
@@ -23,6 +24,7 @@ from cdc_platform.servers.embedded import silent
 from cdc_platform.servers.mariadb import MariaDB
 from cdc_platform.servers.postgres import Postgres
 from cdc_platform.servers.state import ServerState
+from cdc_platform.sources.asked import Asked
 from cdc_platform.sources.open import open_source
 from cdc_platform.sources.source import Source
 from cdc_platform_tests.conftest import Servers
@@ -39,7 +41,8 @@ def _source(state: ServerState, slot: str) -> Source:
         "user": state.user,
         "password": state.password,
     }
-    return open_source("postgres" if state.scheme == "postgresql" else "mysql", connection, slot, {})
+    system: Literal["postgres", "mysql"] = "postgres" if state.scheme == "postgresql" else "mysql"
+    return open_source(Asked(system, "native", system, connection, slot, Path()))
 
 
 def _capture_two_rows(source: Source, state: ServerState, owner: ServerState, table: TableName, ask: Ask) -> None:

@@ -106,7 +106,7 @@ class Expected:
             yield _ordered(eased(admitted, self._plan(file), self.eases) if self.eases else admitted)
 
     def _plan(self, file: LogFile) -> Projection:
-        return Projection(self.plan.target, self.plan.system, file.shape.schema, self.plan.keeps_deletes)
+        return Projection(self.plan.target, self.plan.order, file.shape.schema, self.plan.keeps_deletes)
 
     def _projected(self, plan: Projection, changes: pl.DataFrame) -> pl.DataFrame:
         return plan.rows(changes).cast(self.marking.types)

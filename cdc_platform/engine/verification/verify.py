@@ -25,7 +25,7 @@ from cdc_platform.config.load import Pipeline
 from cdc_platform.config.settings import Settings
 from cdc_platform.engine.apply import apply
 from cdc_platform.engine.capture import capture
-from cdc_platform.engine.feeds import Feed, Flow, open_feed, open_flow, source_labels
+from cdc_platform.engine.feeds import Feed, Flow, feed_of, feeds_of, open_feed, open_flow
 from cdc_platform.engine.follow import Capture
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.engine.places import file_name
@@ -100,10 +100,10 @@ def verify(
 ) -> list[Verified]:
     """Compare, and mend where asked to; recorded as validation results."""
     results: dict[str, Verified] = {}
-    for label in source_labels(chosen):
-        mine = [p for p in chosen if p.config.source.label == label]
+    for name in feeds_of(chosen):
+        mine = [p for p in chosen if feed_of(p) == name]
         try:
-            with open_feed(settings, environment, everything, label) as feed:
+            with open_feed(settings, environment, everything, name) as feed:
                 flows = [open_flow(settings, environment, p) for p in mine]
                 for found in _verify_source(settings.home, feed, flows, options, progress):
                     results[found.pipeline] = found

@@ -26,7 +26,7 @@ from types import MappingProxyType
 from cdc_platform.errors import CdcError, Unavailable
 from cdc_platform.model.change import Captured, Followed
 from cdc_platform.model.keeping import Extent, Keeping
-from cdc_platform.model.position import Position, binlog_at, binlog_parts, format_position
+from cdc_platform.model.position import Notation, Position, binlog_at, binlog_parts
 from cdc_platform.model.schema import Fingerprint, TableName, TableSchema
 from cdc_platform.sources.ahead import ahead
 from cdc_platform.sources.mysql import preflight
@@ -223,9 +223,12 @@ class MySQLSource:
     def acknowledge(self, position: Position) -> None:
         """Nothing: the server purges its binlog by age, whoever reads it."""
 
-    def format(self, position: Position) -> str:
+    def notation(self) -> Notation:
         """`base.000012:3456`, as SHOW BINLOG EVENTS takes it."""
-        return format_position(position, self._base_name())
+        return Notation("binlog", self._base_name())
+
+    def format(self, position: Position) -> str:
+        return self.notation().format(position)
 
     def close(self) -> None:
         if self._session is not None:

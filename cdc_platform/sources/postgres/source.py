@@ -24,7 +24,7 @@ from cdc_platform.errors import CdcError, ConfigError, Gap, Lost
 from cdc_platform.failpoints import failpoint
 from cdc_platform.model.change import Captured, Followed
 from cdc_platform.model.keeping import Extent, Keeping
-from cdc_platform.model.position import Position, format_lsn, format_position
+from cdc_platform.model.position import LSN, Notation, Position, format_lsn
 from cdc_platform.model.schema import Fingerprint, TableName, TableSchema
 from cdc_platform.sources.postgres import preflight, publication, upkeep
 from cdc_platform.sources.postgres import slot as slots
@@ -229,8 +229,11 @@ class PostgresSource:
         if not self._reading:
             self._advance()
 
+    def notation(self) -> Notation:
+        return LSN
+
     def format(self, position: Position) -> str:
-        return format_position(position, None)
+        return LSN.format(position)
 
     def close(self) -> None:
         if self._control is not None:
