@@ -149,6 +149,7 @@ def open_feed(
         slot_name(settings, label),
         settings.home / "state" / "sources" / file_name(name),
         _asked(mine, schema),
+        config.source.debezium.properties,
     )
     source = open_source(asked)
     try:

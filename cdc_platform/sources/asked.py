@@ -28,7 +28,7 @@ class TableAsked:
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A source. `connection` has its variables filled; `name` is that of what the platform makes at the server, `state`
-    a folder for what the source may lose."""
+    a folder for what the source may lose, `properties` are those of Debezium's engine."""
 
     type: SourceType
     method: Method
@@ -37,6 +37,7 @@ class Asked:
     name: str
     state: Path
     tables: Mapping[TableName, TableAsked] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def as_text(self) -> dict[TableName, Collection[str]]:

@@ -26,6 +26,12 @@ def open_source(asked: Asked) -> Source:
             from cdc_platform.sources.mysql.source import MySQLSource
 
             return MySQLSource(MySQLConnection.from_mapping(dict(asked.connection)), as_text=asked.as_text)
+        case "postgres", "debezium":
+            from cdc_platform.sources.embedded.postgres import PostgresEngine
+            from cdc_platform.sources.postgres.connection import PostgresConnection
+
+            connection = PostgresConnection.from_mapping(dict(asked.connection))
+            return PostgresEngine(connection, asked.name, asked.state, asked.properties, as_text=asked.as_text)
         case other:
             raise ConfigError(f"source.type: {other[0]} cannot be read by cdc_method: {other[1]} yet")
 
