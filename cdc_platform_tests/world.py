@@ -11,17 +11,20 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psycopg2
 import pymysql
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 
+from cdc_platform.cli.main import main
 from cdc_platform.config.load import Pipeline, load_pipelines, select
 from cdc_platform.config.settings import PACKAGE, Settings
 from cdc_platform.engine.check import check
@@ -49,6 +52,7 @@ class World:
     mysql: ServerState
     folder: Path = PACKAGE / "pipelines"
     extra: dict[str, str] = field(default_factory=dict)
+    _loaded: tuple[object, list[Pipeline]] | None = None
 
     @property
     def settings(self) -> Settings:
@@ -68,7 +72,11 @@ class World:
         return found | self.extra
 
     def pipelines(self, *names: str) -> list[Pipeline]:
-        return select(load_pipelines(self.folder, self.variables), names)
+        """Read again where the files or variables are others: most of a small run's time goes into YAML otherwise."""
+        asked = ({file: file.read_bytes() for file in self.folder.glob("*.y*ml")}, self.variables)
+        if self._loaded is None or self._loaded[0] != asked:
+            self._loaded = asked, load_pipelines(self.folder, self.variables)
+        return select(self._loaded[1], names)
 
     def run(self, *names: str) -> list[PipelineRun]:
         """`cdc run` in this process; raises the first pipeline's error."""
@@ -93,7 +101,7 @@ class World:
         return verdicts
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """The command as a process of its own."""
+        """The command as a process of its own, under way."""
         return subprocess.Popen(
             [sys.executable, "-m", "cdc_platform.cli.main", *arguments],
             env={**os.environ, **self.variables},
@@ -103,10 +111,31 @@ class World:
         )
 
     def cdc(self, *arguments: str, code: int = 0) -> Any:
-        """The command's JSON (or text) and, when it is not as expected, its words."""
+        """The command's JSON (or text) and, when it is not as expected, its words.
+
+        It runs in this process: loading the libraries anew takes longer than most commands.
+        """
+        out, err = StringIO(), StringIO()
+        with ExitStack() as outside:
+            outside.enter_context(patch.dict(os.environ, self.variables))
+            outside.enter_context(patch.object(sys, "argv", ["cdc", *arguments]))
+            outside.enter_context(redirect_stdout(out))
+            outside.enter_context(redirect_stderr(err))
+            try:
+                main()
+                ended: object = 0
+            except SystemExit as exit:
+                ended = exit.code or 0
+        return self._said(arguments, code, ended, out.getvalue(), err.getvalue())
+
+    def cdc_apart(self, *arguments: str, code: int = 0) -> Any:
+        """The same in a process of its own."""
         process = self.start(*arguments)
         out, err = process.communicate(timeout=TIMEOUT_SECONDS)
-        assert process.returncode == code, f"exit code {process.returncode}: {out}{err}"
+        return self._said(arguments, code, process.returncode, out, err)
+
+    def _said(self, arguments: Sequence[str], code: int, ended: object, out: str, err: str) -> Any:
+        assert ended == code, f"exit code {ended}: {out}{err}"
         assert "Traceback" not in err
         for secret in (self.postgres.password, self.mysql.password):
             assert secret not in err

@@ -26,13 +26,11 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake import Schema as DeltaSchema
@@ -42,10 +40,10 @@ from cdc_platform.change_log import standing
 from cdc_platform.change_log.chunks import Chunk, chunk_of
 from cdc_platform.change_log.commits import Commit
 from cdc_platform.change_log.files import polars_schema, write_files
+from cdc_platform.change_log.head import EVENTS, FINGERPRINT, NOTATION, ORDINAL, ORIGIN, RESUME, SHAPES, Head
 from cdc_platform.change_log.shapes import (
     SchemaVersion,
     first_version,
-    from_json,
     images_type,
     laid_out,
     next_version,
@@ -56,14 +54,10 @@ from cdc_platform.delta_commit import LOG, commit_info, now, put, sync
 from cdc_platform.errors import ConfigError, Lost, NeedsPerson, Unavailable, no_space
 from cdc_platform.failpoints import failpoint
 from cdc_platform.model.event import COMPARED, Origin, log_schema
-from cdc_platform.model.lifecycle import OpenGap, State, Step
+from cdc_platform.model.lifecycle import OpenGap, State, Step, taken
 from cdc_platform.model.position import LSN, Notation, Position
-from cdc_platform.model.schema import Fingerprint, TableName, TableSchema
+from cdc_platform.model.schema import Fingerprint, TableSchema
 
-# App transactions: the position, and the last commit that a reader has to look at. More are in standing.py.
-_ORDINAL, _EVENTS, _RESUME = "cdc.ordinal", "cdc.events", "cdc.resume"
-_ORIGIN, _SHAPES, _NOTATION = "cdc.origin", "cdc.schemas", "cdc.notation"
-_FINGERPRINT = "cdc.fingerprint"
 NO_FINGERPRINT = Fingerprint()
 _CHECKPOINT_COMMITS = 100
 _MEANWHILE = "somebody else wrote meanwhile to the change log at"
@@ -81,7 +75,7 @@ class ChangeLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._table: DeltaTable | None = None
+        self._head: Head | None = None
         self._folder: int | None = None
 
     # --- what is in it -------------------------------------------------------------------------------------------
@@ -92,44 +86,36 @@ class ChangeLog:
 
     def position(self) -> Position | None:
         """The bound up to which the log is complete; None until the snapshot is in, with all its chunks."""
-        reached = self.reached()
-        return None if reached is None or self.unfinished() else reached
+        head = self._loaded()
+        return None if head is None or self._unfinished(head) else head.reached
 
     def unfinished(self) -> Chunk | None:
         """How far the snapshot is, where some of its chunks are in and not all."""
-        table = self._loaded()
-        last = table.transaction_version(standing.CHUNK) if table else None
-        if table is None or last is None or table.transaction_version(standing.WHOLE) is not None:
-            return None
-        return chunk_of(str(self._actions(last)["commitInfo"][0]["cdc.chunk"]))
+        head = self._loaded()
+        return self._unfinished(head) if head else None
 
     def reached(self) -> Position | None:
         """Where the log stands: `position`, and while the snapshot is unfinished the bound up to which the log is
         complete for the keys that are in. None before the snapshot's first commit."""
-        table = self._loaded()
-        at = table.transaction_version(standing.AT) if table else None
-        if table is None or at is None:
-            return None
-        return Position(at, table.transaction_version(_ORDINAL) or 0)
+        head = self._loaded()
+        return head.reached if head else None
 
     def version(self) -> int:
         """The number of the latest commit; -1 when there is no log."""
-        table = self._loaded()
-        return table.version() if table else -1
+        head = self._loaded()
+        return head.version if head else -1
 
     def id(self) -> str:
         """The table's own id, which a log that was deleted and made again does not share."""
-        return str(self._required().metadata().id)
+        return self._required().id
 
     def origin(self) -> Origin:
         """Where the events come from, as recorded at creation."""
-        stored = json.loads(self._configuration()[_ORIGIN])
-        return Origin(**{**stored, "table": TableName(**stored["table"])})
+        return self._required().origin
 
     def shapes(self) -> tuple[SchemaVersion, ...]:
         """Every shape that the table has had, in order."""
-        table = self._required()
-        return _shapes(table.metadata().configuration[_SHAPES], table.schema().to_json())
+        return self._required().shapes
 
     def schema(self) -> TableSchema:
         """The source table's shape at `position`."""
@@ -137,37 +123,37 @@ class ChangeLog:
 
     def unlogged(self) -> str | None:
         """Why rows may have changed at the source without events (in words), if they have not been compared since."""
-        table = self._required()
-        marked = table.transaction_version(standing.UNLOGGED)
-        if marked is None or marked <= (table.transaction_version(standing.COMPARED) or 0):
+        head = self._required()
+        marked = head.said(standing.UNLOGGED)
+        if marked is None or marked <= (head.said(standing.COMPARED) or 0):
             return None
         return str(self._actions(marked)["commitInfo"][0]["cdc.reason"])
 
     def state(self) -> State:
         """Where the table stands."""
-        table = self._loaded()
-        return standing.state_of(table) if table else State.NEW
+        head = self._loaded()
+        return head.state if head else State.NEW
 
     def gap(self) -> OpenGap | None:
         """The gap that is open, if one is."""
-        table = self._required()
-        if standing.state_of(table) not in (State.GAP, State.RESYNCING):
+        head = self._required()
+        if head.state not in (State.GAP, State.RESYNCING):
             return None
-        marked = table.transaction_version(standing.GAP) or 0
+        marked = head.said(standing.GAP) or 0
         return standing.open_gap(self._actions(marked)["commitInfo"][0])
 
     def fingerprint(self) -> Fingerprint:
         """The source table's when its rows were last read whole."""
-        return Fingerprint(**json.loads(self._configuration()[_FINGERPRINT]))
+        return self._required().fingerprint
 
     def notation(self) -> Notation:
         """How its positions are written."""
-        return Notation(**json.loads(self._configuration()[_NOTATION]))
+        return self._required().notation
 
     def resume(self) -> str | None:
         """What the source left with the last commit that had such a word, to go on from (`Captured.resume`)."""
-        table = self._loaded()
-        said = table.transaction_version(_RESUME) if table else None
+        head = self._loaded()
+        said = head.said(RESUME) if head else None
         return None if said is None else str(self._actions(said)["commitInfo"][0]["cdc.resume"])
 
     def format(self, position: Position) -> str:
@@ -180,10 +166,10 @@ class ChangeLog:
         self, schema: TableSchema, origin: Origin, notation: Notation = LSN, fingerprint: Fingerprint = NO_FINGERPRINT
     ) -> None:
         """Make the empty log in place of one that a snapshot which died has left."""
-        if self.exists():
-            if self.reached() is not None:
+        if (there := self._loaded()) is not None:
+            if there.reached is not None:
                 raise NeedsPerson(f"there is a change log at {self.path} already; move it away to begin anew")
-            if (self.schema(), self.origin(), self.fingerprint()) == (schema, origin, fingerprint):
+            if (there.shapes[-1].schema, there.origin, there.fingerprint) == (schema, origin, fingerprint):
                 return
             # A snapshot that died before its commit, of a table that has changed since.
             self.discard()
@@ -191,14 +177,14 @@ class ChangeLog:
         first = first_version(schema)
         configuration = {
             **_PROPERTIES,
-            _ORIGIN: json.dumps(asdict(origin)),
-            _SHAPES: to_json([first]),
-            _FINGERPRINT: json.dumps(asdict(fingerprint)),
-            _NOTATION: json.dumps(asdict(notation)),
+            ORIGIN: json.dumps(asdict(origin)),
+            SHAPES: to_json([first]),
+            FINGERPRINT: json.dumps(asdict(fingerprint)),
+            NOTATION: json.dumps(asdict(notation)),
         }
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._table = DeltaTable.create(
+            DeltaTable.create(
                 str(self.path),
                 log_schema(images_type([first])),
                 name=f"change_log_{origin.table.name}",
@@ -223,7 +209,7 @@ class ChangeLog:
             shutil.rmtree(aside, ignore_errors=True)
         except OSError as error:
             raise self._unwritable(error) from error
-        self._table = None
+        self._head = None
 
     def append(
         self,
@@ -244,10 +230,10 @@ class ChangeLog:
         once all events were taken, how far a snapshot is that comes in several commits. `resume` is the source's own
         word for where it goes on.
         """
-        table = self._continued(after)
-        step = standing.step_of(table, snapshot, compared is not None, chunk is not None)
-        standing.check(table, step)
-        shape, types = self.shapes()[-1], pa.schema(table.schema().to_arrow())
+        head = self._continued(after)
+        step = standing.step_of(head.state, snapshot, compared is not None, chunk is not None)
+        taken(head.state, step)
+        shape, types = head.shapes[-1], head.types
         images = polars_schema(types)["after"]
         assert isinstance(images, pl.Struct)
         try:
@@ -256,19 +242,19 @@ class ChangeLog:
             raise self._unwritable(error) from error
         if written.actions:
             failpoint("log.files.written")
-        version = table.version() + 1
+        version = head.version + 1
         actions = [*written.actions]
         if compared is not None:
             actions += [_transaction(standing.COMPARED, version)]
             actions += [_transaction(standing.RESYNCED, version)] if step == Step.RESYNCED else []
-            if compared != self.fingerprint():
-                actions += [self._metadata(table, {_FINGERPRINT: json.dumps(asdict(compared))})]
+            if compared != head.fingerprint:
+                actions += [head.metadata({FINGERPRINT: json.dumps(asdict(compared))})]
         if written.actions:
-            actions += [_transaction(_EVENTS, version)]
+            actions += [_transaction(EVENTS, version)]
         noted = {"cdc.snapshot": str(snapshot).lower(), "cdc.memory": str(written.memory)}
         if chunk is not None:
             progress = chunk()
-            standing.check(table, Step.SNAPSHOT if progress.last else Step.CHUNK)
+            taken(head.state, Step.SNAPSHOT if progress.last else Step.CHUNK)
             noted["cdc.chunk"] = progress.to_json()
             actions += [
                 _transaction(name, version)
@@ -276,8 +262,8 @@ class ChangeLog:
             ]
         if resume is not None:
             noted["cdc.resume"] = resume
-            actions += [_transaction(_RESUME, version)]
-        return self._commit(table, "WRITE", actions, upto, noted)
+            actions += [_transaction(RESUME, version)]
+        return self._commit(head, "WRITE", actions, upto, noted)
 
     def advance(self, upto: Position, after: Position, resume: str | None = None) -> int:
         """Record that there was nothing for this table from `after` up to `upto`: a commit without files."""
@@ -285,48 +271,48 @@ class ChangeLog:
 
     def evolve(self, schema: TableSchema, changes: Sequence[str], upto: Position, after: Position) -> int:
         """Record that the table has this shape from `upto` on, and that nothing happened before since `after`."""
-        table = self._continued(after)
-        standing.check(table, standing.step_of(table, snapshot=False, compared=False))
-        known, version = self.shapes(), table.version() + 1
-        shapes = (*known, next_version(known, schema, version, self.format(upto), changes))
+        head = self._continued(after)
+        taken(head.state, standing.step_of(head.state, snapshot=False, compared=False))
+        known, version = head.shapes, head.version + 1
+        shapes = (*known, next_version(known, schema, version, head.notation.format(upto), changes))
         kind = log_schema(images_type(shapes))
-        metadata = self._metadata(table, {_SHAPES: to_json(shapes)}, DeltaSchema.from_arrow(kind).to_json())
-        actions = [metadata, _transaction(_EVENTS, version)]
-        if (protocol := _protocol_for(table, kind)) is not None:
+        metadata = head.metadata({SHAPES: to_json(shapes)}, DeltaSchema.from_arrow(kind).to_json())
+        actions = [metadata, _transaction(EVENTS, version)]
+        if (protocol := head.protocol_for(kind)) is not None:
             actions.insert(0, protocol)
         failpoint("log.evolve.committing")
-        return self._commit(table, "CHANGE SCHEMA", actions, upto, {})
+        return self._commit(head, "CHANGE SCHEMA", actions, upto, {})
 
     def mark_unlogged(self, reason: str, upto: Position, after: Position) -> int:
         """Record that rows may have changed without events before `upto`, and why."""
-        table = self._continued(after)
-        standing.check(table, Step.DOUBT)
+        head = self._continued(after)
+        taken(head.state, Step.DOUBT)
         failpoint("log.mark.committing")
         return self._commit(
-            table, "MARK", [_transaction(standing.UNLOGGED, table.version() + 1)], upto, {"cdc.reason": reason}
+            head, "MARK", [_transaction(standing.UNLOGGED, head.version + 1)], upto, {"cdc.reason": reason}
         )
 
     def mark_gap(self, lost: Lost, reason: str, first_available: str, position: Position) -> int:
         """Record that changes from the log's position on are lost. Only a resync goes on from there."""
-        table = self._continued(position)
-        standing.check(table, Step.GAP_FOUND)
+        head = self._continued(position)
+        taken(head.state, Step.GAP_FOUND)
         noted = standing.noted(lost, reason, first_available)
         failpoint("log.gap.committing")
-        return self._commit(table, "GAP", [_transaction(standing.GAP, table.version() + 1)], position, noted)
+        return self._commit(head, "GAP", [_transaction(standing.GAP, head.version + 1)], position, noted)
 
     def begin_resync(self, identity: str, position: Position) -> int:
         """Record that the commits from here on bring the log and its source together, which is this server now.
 
         The one with `compared` is the last of them, and closes the gap.
         """
-        table = self._continued(position)
-        standing.check(table, Step.RESYNC_BEGUN)
-        actions = [_transaction(standing.RESYNC, table.version() + 1)]
-        origin = self.origin()
+        head = self._continued(position)
+        taken(head.state, Step.RESYNC_BEGUN)
+        actions = [_transaction(standing.RESYNC, head.version + 1)]
+        origin = head.origin
         if origin.identity != identity:
-            actions += [self._metadata(table, {_ORIGIN: json.dumps(asdict(replace(origin, identity=identity)))})]
+            actions += [head.metadata({ORIGIN: json.dumps(asdict(replace(origin, identity=identity)))})]
         failpoint("log.resync.committing")
-        return self._commit(table, "RESYNC", actions, position, {})
+        return self._commit(head, "RESYNC", actions, position, {})
 
     def set_aside(self, place: Path) -> bool:
         """Move the log to `place`, in one step, so that another one can be begun; whether there was one."""
@@ -338,63 +324,42 @@ class ChangeLog:
             sync(self.path.parent)
         except OSError as error:
             raise ConfigError(f"cannot move {self.path} to {place}: {error.strerror}") from error
-        self._table = None
+        self._head = None
         return True
 
     def bytes(self) -> int:
         """The size of its files."""
         return sum(file.stat().st_size for file in self.path.glob("*.parquet"))
 
-    def _continued(self, after: Position | None) -> DeltaTable:
-        table = self._required()
-        if self.reached() != after:
+    def _continued(self, after: Position | None) -> Head:
+        head = self._required()
+        if head.reached != after:
             raise Unavailable(f"{_MEANWHILE} {self.path}; run again")
-        # From here on the table in hand stays as it is: a commit by somebody else must collide with ours.
-        return table
+        return head
 
     def _commit(
         self,
-        table: DeltaTable,
+        head: Head,
         operation: str,
         actions: Sequence[Mapping[str, Any]],
         upto: Position,
         noted: Mapping[str, str],
     ) -> int:
         """Make the next version, or none where somebody else has made it."""
-        version = table.version() + 1
-        places = [_transaction(standing.AT, upto.at), _transaction(_ORDINAL, upto.ordinal)]
-        info = commit_info(operation, **{"cdc.position": self.format(upto), **noted})
+        version = head.version + 1
+        places = [_transaction(standing.AT, upto.at), _transaction(ORDINAL, upto.ordinal)]
+        info = commit_info(operation, **{"cdc.position": head.notation.format(upto), **noted})
         try:
             put(self.path, version, [info, *places, *actions])
             failpoint("log.commit.made")
             if version % _CHECKPOINT_COMMITS == 0:
-                self._required().create_checkpoint()
+                self._required().table.create_checkpoint()
                 failpoint("log.checkpointed")
         except FileExistsError as error:
             raise Unavailable(f"{_MEANWHILE} {self.path}; run again") from error
         except (OSError, DeltaError) as error:
             raise self._unwritable(error) from error
-        finally:
-            self._table = None
         return version
-
-    def _metadata(
-        self, table: DeltaTable, changed: Mapping[str, str], schema: str | None = None
-    ) -> dict[str, dict[str, Any]]:
-        """The table's metadata with other properties, and perhaps another schema."""
-        held = table.metadata()
-        return {
-            "metaData": {
-                "id": str(held.id),
-                "name": held.name,
-                "description": held.description,
-                "format": {"provider": "parquet", "options": {}},
-                "schemaString": schema or table.schema().to_json(),
-                "partitionColumns": [],
-                "createdTime": held.created_time,
-                "configuration": {**held.configuration, **changed},
-            }
-        }
 
     def _unwritable(self, error: Exception) -> Unavailable:
         reason = "no space is left; make room, and run again" if no_space(error) else _reason(error)
@@ -413,7 +378,7 @@ class ChangeLog:
         held: Slice | None = None
         shapes = self.shapes()
         # An idle table's log grows by empty commits: nobody needs to look through them to find nothing.
-        last = self._required().transaction_version(_EVENTS) or 0
+        last = self._required().said(EVENTS) or 0
         for version in range(after + 1, min(last, last if upto is None else upto) + 1):
             commit = self._slice(version, shapes)
             if not commit.files and commit.version != commit.shape.commit:
@@ -436,7 +401,7 @@ class ChangeLog:
     def slices(self, newest_first: bool = False) -> Iterator[Slice]:
         """Every commit with events, each by itself."""
         shapes = self.shapes()
-        versions = range(1, (self._required().transaction_version(_EVENTS) or 0) + 1)
+        versions = range(1, (self._required().said(EVENTS) or 0) + 1)
         for version in reversed(versions) if newest_first else versions:
             commit = self._slice(version, shapes)
             if commit.files:
@@ -449,7 +414,7 @@ class ChangeLog:
     def reached_by(self, version: int) -> Position:
         """The same as a number."""
         known = {txn["appId"]: int(txn["version"]) for txn in self._actions(version).get("txn", [])}
-        return Position(known.get(standing.AT, 0), known.get(_ORDINAL, 0))
+        return Position(known.get(standing.AT, 0), known.get(ORDINAL, 0))
 
     def commits(self) -> Iterator[Commit]:
         """What every commit says besides its events, the first one first."""
@@ -462,7 +427,7 @@ class ChangeLog:
             compared = known.get(standing.COMPARED) == version
             yield Commit(
                 version,
-                Position(known.get(standing.AT, 0), known.get(_ORDINAL, 0)),
+                Position(known.get(standing.AT, 0), known.get(ORDINAL, 0)),
                 info.get("cdc.snapshot") == "true",
                 standing.doubt_of(version, known, info),
                 compared,
@@ -497,9 +462,8 @@ class ChangeLog:
 
     def _actions(self, version: int) -> Mapping[str, list[dict[str, Any]]]:
         """The actions of one commit by kind (Delta transaction log protocol, "Actions")."""
-        file = self.path / LOG / f"{version:020}.json"
         try:
-            lines = file.read_text(encoding="utf-8").splitlines()
+            lines = self._file(version).read_text(encoding="utf-8").splitlines()
         except FileNotFoundError as error:
             raise NeedsPerson(
                 f"commit {version} of the change log at {self.path} is gone; begin its pipeline anew"
@@ -510,28 +474,32 @@ class ChangeLog:
                 actions.setdefault(kind, []).append(action)
         return actions
 
-    def _configuration(self) -> Mapping[str, str]:
-        return self._required().metadata().configuration
+    def _unfinished(self, head: Head) -> Chunk | None:
+        if head.state != State.SNAPSHOTTING:
+            return None
+        return chunk_of(str(self._actions(head.said(standing.CHUNK) or 0)["commitInfo"][0]["cdc.chunk"]))
 
-    def _required(self) -> DeltaTable:
-        table = self._loaded()
-        if table is None:
+    def _required(self) -> Head:
+        head = self._loaded()
+        if head is None:
             raise NeedsPerson(f"there is no change log at {self.path}")
-        return table
+        return head
 
-    def _loaded(self) -> DeltaTable | None:
+    def _loaded(self) -> Head | None:
+        """The log as it is on disk now. The head in hand is that, unless another log was begun here, by another
+        object or process, or there is a commit behind it: their numbers have no holes, and none is cleaned up."""
         try:
-            # Another log may have been begun here, by another object or process.
             folder = (self.path / LOG).stat().st_ino
-            if self._table is None or folder != self._folder:
-                self._table, self._folder = DeltaTable(str(self.path)), folder
-            else:
-                self._table.update_incremental()
+            if self._head is None or folder != self._folder or self._file(self._head.version + 1).exists():
+                self._head, self._folder = Head(DeltaTable(str(self.path))), folder
         except (FileNotFoundError, NotADirectoryError, TableNotFoundError):
-            self._table = None
+            self._head = None
         except (OSError, DeltaError) as error:
             raise NeedsPerson(f"the change log at {self.path} cannot be read: {_reason(error)}") from error
-        return self._table
+        return self._head
+
+    def _file(self, version: int) -> Path:
+        return self.path / LOG / f"{version:020}.json"
 
 
 def _by_comparison(files: Sequence[Path]) -> bool:
@@ -546,31 +514,6 @@ def _by_comparison(files: Sequence[Path]) -> bool:
 
 def _transaction(name: str, version: int) -> dict[str, dict[str, Any]]:
     return {"txn": {"appId": name, "version": version, "lastUpdated": now()}}
-
-
-@lru_cache(maxsize=64)
-def _shapes(stored: str, schema: str) -> tuple[SchemaVersion, ...]:
-    images = pa.schema(DeltaSchema.from_json(schema).to_arrow()).field("after").type
-    return from_json(stored, images)
-
-
-def _protocol_for(table: DeltaTable, schema: pa.Schema) -> dict[str, dict[str, Any]] | None:
-    """The protocol that a shape with times without zone needs, where the table has not got it yet."""
-    naive = any(pa.types.is_timestamp(f.type) and f.type.tz is None for f in schema.field("after").type)
-    have = table.protocol()
-    if not naive or "timestampNtz" in (have.writer_features or ()):
-        return None
-    # A legacy protocol (reader 1, writer 2) stands for these two; with features they are named.
-    writer = set(have.writer_features or ("appendOnly", "invariants")) | {"timestampNtz"}
-    reader = set(have.reader_features or ()) | {"timestampNtz"}
-    return {
-        "protocol": {
-            "minReaderVersion": 3,
-            "minWriterVersion": 7,
-            "readerFeatures": sorted(reader),
-            "writerFeatures": sorted(writer),
-        }
-    }
 
 
 def _reason(error: BaseException) -> str:

@@ -10,14 +10,12 @@ App transactions survive checkpoints and are part of the commit, so a state is n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from deltalake import DeltaTable
-
 from cdc_platform.errors import Lost
-from cdc_platform.model.lifecycle import OpenGap, State, Step, taken
+from cdc_platform.model.lifecycle import OpenGap, State, Step
 
 AT: Final = "cdc.at"
 UNLOGGED, COMPARED = "cdc.unlogged", "cdc.compared"
@@ -25,28 +23,24 @@ CHUNK, WHOLE = "cdc.chunk", "cdc.whole"
 GAP, RESYNC, RESYNCED = "cdc.gap", "cdc.resync", "cdc.resynced"
 
 
-def state_of(table: DeltaTable) -> State:
-    if table.transaction_version(AT) is None:
+def state_of(said: Callable[[str], int | None]) -> State:
+    """`said` gives an app transaction's version, None where there is none of the name."""
+    if said(AT) is None:
         return State.NEW
-    if table.transaction_version(CHUNK) is not None and table.transaction_version(WHOLE) is None:
+    if said(CHUNK) is not None and said(WHOLE) is None:
         return State.SNAPSHOTTING
-    gap = table.transaction_version(GAP) or 0
-    if gap > (table.transaction_version(RESYNCED) or 0):
-        return State.RESYNCING if (table.transaction_version(RESYNC) or 0) > gap else State.GAP
-    doubted = (table.transaction_version(UNLOGGED) or 0) > (table.transaction_version(COMPARED) or 0)
+    gap = said(GAP) or 0
+    if gap > (said(RESYNCED) or 0):
+        return State.RESYNCING if (said(RESYNC) or 0) > gap else State.GAP
+    doubted = (said(UNLOGGED) or 0) > (said(COMPARED) or 0)
     return State.DOUBTED if doubted else State.FOLLOWING
 
 
-def check(table: DeltaTable, step: Step) -> None:
-    """Raise Impossible unless the table can take this step where it stands."""
-    taken(state_of(table), step)
-
-
-def step_of(table: DeltaTable, snapshot: bool, compared: bool, chunk: bool = False) -> Step:
+def step_of(state: State, snapshot: bool, compared: bool, chunk: bool = False) -> Step:
     """What a commit of events is: it depends on what goes on."""
     if snapshot:
         return Step.CHUNK if chunk else Step.SNAPSHOT
-    if state_of(table) == State.RESYNCING:
+    if state == State.RESYNCING:
         return Step.RESYNCED if compared else Step.DIFFERENCES
     return Step.COMPARED if compared else Step.CHANGES
 

@@ -166,7 +166,7 @@ def departures(log: ChangeLog, keys: pl.DataFrame, since: int) -> pl.DataFrame:
                 newest = int(frame["_at"][-1])
                 gone = frame.filter((pl.col("operation") == DELETE) & (pl.col("_at") >= since))
                 lsn = lsn_numbers(gone["metadata"].struct.field("lsn")).alias(LSN)
-                those = gone.select(_cells(pl.col("before"), part.shape, wanted)).with_columns(lsn)
+                those = gone.select(cells(pl.col("before"), part.shape, wanted)).with_columns(lsn)
                 found.append(those.join(keys, on=names, how="semi"))
             if newest < since:
                 return pl.concat(found)
@@ -191,27 +191,28 @@ def _row() -> pl.Expr:
 
 def _as_now(row: pl.Expr, shape: SchemaVersion, schema: TableSchema) -> pl.Expr:
     """A row image of an older shape in the columns of the present one."""
-    return row if shape.schema == schema else pl.struct(_cells(row, shape, schema.columns))
+    return row if shape.schema == schema else pl.struct(cells(row, shape, schema.columns))
 
 
-def _cells(row: pl.Expr, shape: SchemaVersion, columns: Sequence[Column]) -> list[pl.Expr]:
+def cells(row: pl.Expr, shape: SchemaVersion, columns: Sequence[Column]) -> list[pl.Expr]:
+    """The cells of these columns, which are known by their ids, in a row image of `shape`; null where it has none."""
     then = {column.source_id: column for column in shape.schema.columns}
-    cells = []
+    found = []
     for column in columns:
         kind = polars_type(column.type)
         old = then.get(column.source_id)
         if old is None:
-            cells.append(pl.lit(None, kind).alias(column.name))
+            found.append(pl.lit(None, kind).alias(column.name))
         elif old.type == column.type:
-            cells.append(row.struct.field(old.name).alias(column.name))
+            found.append(row.struct.field(old.name).alias(column.name))
         else:
             # What does not fit the new type was changed by the same statement, and is compared after it.
-            cells.append(row.struct.field(old.name).cast(kind, strict=False).alias(column.name))
-    return cells
+            found.append(row.struct.field(old.name).cast(kind, strict=False).alias(column.name))
+    return found
 
 
 def _narrow(frame: pl.DataFrame, shape: SchemaVersion, columns: Sequence[Column]) -> pl.DataFrame:
-    return frame.select((pl.col("operation") == DELETE).alias("deleted"), *_cells(_row(), shape, columns))
+    return frame.select((pl.col("operation") == DELETE).alias("deleted"), *cells(_row(), shape, columns))
 
 
 @dataclass(frozen=True, slots=True)

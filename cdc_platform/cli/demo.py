@@ -6,10 +6,11 @@ import time
 
 from cdc_platform.cli.output import err, out, print_table, progress_bars
 from cdc_platform.cli.session import Session
-from cdc_platform.engine.check import Checked, check
+from cdc_platform.engine.check import check
 from cdc_platform.engine.run import PipelineRun, run
 from cdc_platform.mock_data.seed import Sizes, seed
 from cdc_platform.mock_data.simulate import simulate
+from cdc_platform.quality.checks import Checked
 from cdc_platform.servers.embedded import up
 
 _NEXT = """

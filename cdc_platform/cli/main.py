@@ -23,8 +23,8 @@ from cdc_platform.cli.verify import verify
 from cdc_platform.errors import CdcError
 
 if TYPE_CHECKING:
-    from cdc_platform.engine.check import Checked
     from cdc_platform.engine.run import PipelineRun
+    from cdc_platform.quality.checks import Checked
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -159,13 +159,13 @@ def events(
 ) -> None:
     """Change events in the standard shape, one JSON object a line, in log order."""
     from cdc_platform.engine.events import event_lines
-    from cdc_platform.engine.feeds import open_flow
+    from cdc_platform.engine.feeds import open_part, parts_of
     from cdc_platform.engine.moment import begun
 
     session = Session()
     _, chosen = session.pipelines([pipeline])
-    for one in chosen:
-        flow = open_flow(session.settings, session.environment, one)
+    for one in parts_of(chosen):
+        flow = open_part(session.settings, session.environment, one)
         position = begun(flow).notation().parse(start) if start else None
         try:
             for line in event_lines(flow, limit, position):

@@ -28,7 +28,12 @@ def list_(
 
     session = Session()
     _, chosen = session.pipelines(pipelines)
-    held = [one for p in chosen for one in listed(open_flow(session.settings, session.environment, p))]
+    held = [
+        one
+        for p in chosen
+        if pipelines or not p.derived  # which have no quarantine, and say so where they are asked
+        for one in listed(open_flow(session.settings, session.environment, p))
+    ]
     if as_json:
         print_json([asdict(one) for one in held])
         return

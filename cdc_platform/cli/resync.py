@@ -52,6 +52,7 @@ def resync(
 
 def _lines(result: Resynced, plan: Plan) -> list[tuple[str, str]]:
     lines = [
+        ("table", plan.table),
         ("state", plan.state.value + (f": {plan.lost}" if plan.lost else "")),
         ("uncertain from", plan.uncertain_from or "the beginning"),
         ("since", plan.since.isoformat(timespec="seconds") if plan.since else "-"),

@@ -31,13 +31,29 @@ _ADAPTER = TypeAdapter(PipelineConfig)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pipeline:
-    """A pipeline of one table, with where it was written. `id` has the table's name behind a dot where the file
+    """A pipeline of one table, or a derived one of several, with where it was written.
+
+    `id` has the table's name behind a dot where the file
     lists several tables; `group` is the id as written."""
 
     id: str
     group: str
     file: Path
     config: PipelineConfig
+
+    @property
+    def derived(self) -> bool:
+        """Whether its table is made of several, and not one table's."""
+        return self.config.derive is not None
+
+    @property
+    def parts(self) -> tuple[Pipeline, ...]:
+        """Pipelines of one table each: itself, or one for each table that its own is made of."""
+        source = self.config.source
+        if len(source.tables) == 1:
+            return (self,)
+        each = (dataclasses.replace(source, tables=[table]) for table in source.tables)
+        return tuple(dataclasses.replace(self, config=dataclasses.replace(self.config, source=one)) for one in each)
 
     @property
     def where(self) -> str:
@@ -99,7 +115,15 @@ def _pipelines(file: Path, document: object, environment: Mapping[str, str]) -> 
 
 
 def _split(file: Path, config: PipelineConfig) -> Iterator[Pipeline]:
-    """One pipeline a table. Of several tables, each gets a folder of its own below `path` (or `{table}` in it)."""
+    """One pipeline a table, or one that is derived. Of several tables, each gets a folder of its own below `path` (or
+    `{table}` in it)."""
+    if config.derive is not None:
+        if "{table}" in config.destination.path + (config.destination.table or ""):
+            raise ConfigError(f"{file}: destination: a derived table is one; write its name in place of {{table}}")
+        if config.destination.type == "iceberg" and config.destination.table is None:
+            raise ConfigError(f"{file}: destination.table: this key is required for a derived table")
+        yield Pipeline(config.pipeline_id, config.pipeline_id, file, config)
+        return
     for table in config.source.tables:
         several = len(config.source.tables) > 1
         yield Pipeline(

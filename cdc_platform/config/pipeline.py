@@ -35,7 +35,8 @@ class TableConfig:
 
     The columns in `as_text` are read as the server's own text, for values that their type here cannot hold. `rules`
     say what each row must be. `cdc_column` is the column that the timestamp-based method follows; `topic` is the
-    Kafka topic, where it is not `<topic_prefix>.<schema>.<table>`.
+    Kafka topic, where it is not `<topic_prefix>.<schema>.<table>`. With `history`, a lake table's rows are changes
+    (as those of our own append destinations), not the source's rows.
     """
 
     name: str = Field(min_length=1)
@@ -43,6 +44,7 @@ class TableConfig:
     primary_key: list[str] | None = None
     cdc_column: str | None = None
     topic: str | None = Field(default=None, min_length=1)
+    history: bool = False
     as_text: list[str] = field(default_factory=list)
     rules: list[RuleConfig] = field(default_factory=list)
 
@@ -209,8 +211,24 @@ class Observability:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class DeriveConfig:
+    """A table that is made of the source's tables: `definition` names one that comes with the platform, or a Python
+    file beside the pipeline's; `inputs` says which table is which of its inputs, where they are called otherwise."""
+
+    definition: str = Field(min_length=1)
+    inputs: dict[str, str] = field(default_factory=dict)
+
+    @field_validator("definition")
+    @classmethod
+    def _beside(cls, value: str) -> str:
+        if value != value.strip() or "/" in value or "\\" in value or value.startswith("."):
+            raise ValueError("a name, or a file's name with its .py beside the pipeline's file; no path")
+        return value
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class PipelineConfig:
-    """One flow from a source table to a destination table."""
+    """One flow from a source table to a destination table; with `derive`, from several to one that is made of them."""
 
     pipeline_id: str = Field(min_length=1)
     source: SourceConfig
@@ -218,6 +236,25 @@ class PipelineConfig:
     cdc_method: Method | None = None
     quality_checks: list[QualityCheck] = field(default_factory=list)
     observability: Observability = field(default_factory=Observability)
+    derive: DeriveConfig | None = None
+
+    @model_validator(mode="after")
+    def _derived(self) -> PipelineConfig:
+        if self.derive is None:
+            return self
+        to, names = self.destination, [table.name for table in self.source.tables]
+        if to.write_mode != "upsert":
+            raise ValueError("destination.write_mode: a derived table is kept as it is now; write upsert")
+        for key, said in (("columns", to.columns), ("on_invalid", to.on_invalid != "stop")):
+            if said:
+                raise ValueError(f"destination.{key}: a derived table's rows are its definition's; say it there")
+        if to.schema_changes != SchemaChanges():
+            raise ValueError("destination.schema_changes: a derived table has the columns of its definition")
+        if any(table.rules for table in self.source.tables):
+            raise ValueError("source.tables.rules: rules belong to a pipeline of the table itself")
+        if len(set(names)) < len(names):
+            raise ValueError("source.tables: a table is there twice")
+        return self
 
     @model_validator(mode="after")
     def _method_fits(self) -> PipelineConfig:
@@ -253,7 +290,7 @@ class PipelineConfig:
 
     @property
     def table(self) -> TableConfig:
-        """The one source table (load.py splits a pipeline of several)."""
+        """The one source table (load.py splits a pipeline of several that is not derived)."""
         (table,) = self.source.tables
         return table
 

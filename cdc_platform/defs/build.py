@@ -15,6 +15,7 @@ from cdc_platform.config.settings import Settings
 from cdc_platform.defs.captures import RESOURCE, captures_resource
 from cdc_platform.defs.change_logs import change_log_asset, source_spec
 from cdc_platform.defs.checks import destination_checks, source_checks
+from cdc_platform.defs.derived import derived_asset
 from cdc_platform.defs.destinations import destination_asset
 from cdc_platform.defs.gap_checks import gap_check
 from cdc_platform.defs.installation import Installation
@@ -31,12 +32,14 @@ _Key = TypeVar("_Key", bound=Hashable)
 def build(settings: Settings, pipelines: Sequence[Pipeline], sensors_running: bool = False) -> dg.Definitions:
     """Assets, checks, jobs, sensors and resources of the pipelines; raises ConfigError where names clash."""
     installation = Installation(settings, tuple(pipelines))
-    flows = name_flows(pipelines)
-    checks = [made for flow in flows if (made := destination_checks(installation, flow))]
+    flows = name_flows(pipelines, installation.environment())
+    # One for each destination: the tables of a derived one have it in common.
+    targets = [mine[0] for mine in _grouped(flows, lambda flow: flow.destination)]
+    checks = [made for flow in targets if (made := destination_checks(installation, flow))]
     checks += [gap_check(installation, mine[0]) for mine in _grouped(flows, lambda f: f.change_log)]
     tables = _grouped(flows, lambda flow: flow.source)
     checks += [made for mine in tables if (made := source_checks(installation, mine))]
-    verifications = [verification_check(installation, flow) for flow in flows]
+    verifications = [verification_check(installation, flow) for flow in targets]
     # Checks read whole tables: they have jobs of their own.
     keys = dict.fromkeys(key for flow in flows for key in (flow.change_log, flow.destination))
     capture_and_apply = dg.define_asset_job(
@@ -69,7 +72,7 @@ def build(settings: Settings, pipelines: Sequence[Pipeline], sensors_running: bo
         sensors=[source_sensor(installation, mine, sensors_running) for mine in _grouped(flows, lambda f: f.label)],
         resources={
             RESOURCE: captures_resource(installation),
-            **{flow.resource: definition_of(flow.pipeline.config.destination) for flow in flows},
+            **{flow.resource: definition_of(flow.pipeline.config.destination) for flow in targets},
         },
         # Batches are small: a process a step would cost its start-up of three seconds each time.
         executor=dg.in_process_executor,
@@ -77,12 +80,20 @@ def build(settings: Settings, pipelines: Sequence[Pipeline], sensors_running: bo
 
 
 def _assets(installation: Installation, flows: Sequence[FlowAssets]) -> list[dg.AssetSpec | dg.AssetsDefinition]:
-    shapes = {flow.pipeline.id: recorded_shape(installation, flow.pipeline) for flow in flows}
+    shapes = {flow.change_log: recorded_shape(installation, flow) for flow in flows if flow.pipeline.derived}
+    shapes |= {flow.change_log: recorded_shape(installation, flow) for flow in flows if not flow.pipeline.derived}
     tables = _grouped(flows, lambda flow: flow.change_log)
+    targets = _grouped(flows, lambda flow: flow.destination)
+    written = {mine[0].destination for mine in targets}
     return [
-        *(source_spec(mine[0], shapes[mine[0].pipeline.id]) for mine in tables),
-        *(change_log_asset(installation, mine, shapes[mine[0].pipeline.id]) for mine in tables),
-        *(destination_asset(installation, flow, shapes[flow.pipeline.id]) for flow in flows),
+        *(source_spec(mine[0], shapes[mine[0].change_log]) for mine in tables if mine[0].source not in written),
+        *(change_log_asset(installation, mine, shapes[mine[0].change_log]) for mine in tables),
+        *(
+            derived_asset(installation, mine)
+            if mine[0].pipeline.derived
+            else destination_asset(installation, mine[0], recorded_shape(installation, mine[0]))
+            for mine in targets
+        ),
     ]
 
 

@@ -56,8 +56,8 @@ def change_log_asset(
         began = time.monotonic()
         captures: Captures = getattr(context.resources, RESOURCE)
         with told(context, installation, flows):
-            table, log = installation.log(flow.pipeline)
-            captured = captures.of(feed_of(flow.pipeline), logged(context.log), again=context.retry_number > 0)
+            table, log = installation.log(flow.part)
+            captured = captures.of(feed_of(flow.part), logged(context.log), again=context.retry_number > 0)
             if table in captured.failures:
                 raise captured.failures[table]
             return _result(flow, log, _version_told(context.instance, flow.change_log, log), began)

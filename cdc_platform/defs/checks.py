@@ -57,7 +57,7 @@ def destination_checks(installation: Installation, flow: FlowAssets) -> dg.Asset
 
 def source_checks(installation: Installation, flows: Sequence[FlowAssets]) -> dg.AssetChecksDefinition | None:
     """The rules of one source table, which all of `flows` read; None where they state none."""
-    rules = {rule_type(one.rule.name): one.rule for one in rules_of([flow.pipeline for flow in flows])}
+    rules = {rule_type(one.rule.name): one.rule for one in rules_of([flow.part for flow in flows])}
     if not rules:
         return None
     source = flows[0].source

@@ -15,6 +15,7 @@ from cdc_platform.defs.naming import FlowAssets
 from cdc_platform.model.event import log_schema
 from cdc_platform.model.projection import Projection
 from cdc_platform.model.schema import TableSchema
+from cdc_platform.model.target import TargetSchema
 
 _IMAGES = ("before", "after")
 # What the `_cdc_*` columns are made of (model/projection.py).
@@ -44,11 +45,15 @@ def change_log_columns(shape: TableSchema) -> dg.TableSchema:
 
 def destination_columns(plan: Projection) -> dg.TableSchema:
     """The destination's columns."""
-    key = plan.target.key
+    return fields_columns(plan.target)
+
+
+def fields_columns(target: TargetSchema) -> dg.TableSchema:
+    """A table's columns."""
     return dg.TableSchema(
         [
-            dg.TableColumn(f.name, str(f.type), constraints=_constraints(not f.required, f.name in key))
-            for f in plan.target.fields
+            dg.TableColumn(f.name, str(f.type), constraints=_constraints(not f.required, f.name in target.key))
+            for f in target.fields
         ]
     )
 

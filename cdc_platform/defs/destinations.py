@@ -46,8 +46,8 @@ def destination_asset(installation: Installation, flow: FlowAssets, shape: Shape
             raise_open(opened.log)
             plan = present_projection(opened, opened.log.schema())
             metadata = {
-                **_applied_metadata(applied),
-                **_table_metadata(facts(getattr(context.resources, flow.resource))),
+                **applied_metadata(applied),
+                **table_metadata(facts(getattr(context.resources, flow.resource))),
                 **destination_metadata(flow, plan),
                 **({"preview": rows} if (rows := preview(opened, destination.preview)) else {}),
             }
@@ -59,7 +59,7 @@ def destination_asset(installation: Installation, flow: FlowAssets, shape: Shape
     return table
 
 
-def _applied_metadata(applied: Application) -> dict[str, Any]:
+def applied_metadata(applied: Application) -> dict[str, Any]:
     """What this materialisation did; numbers are plotted over time."""
     metadata: dict[str, Any] = {
         "inserts": applied.events[INSERT],
@@ -85,7 +85,7 @@ def _applied_metadata(applied: Application) -> dict[str, Any]:
     return metadata | ({} if applied.lag_seconds is None else {"lag_seconds": round(applied.lag_seconds, 3)})
 
 
-def _table_metadata(table: TableFacts) -> dict[str, Any]:
+def table_metadata(table: TableFacts) -> dict[str, Any]:
     """What the table is now."""
     metadata: dict[str, Any] = {
         "table_version": table.version,

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cdc_platform.change_log.log import ChangeLog
-from cdc_platform.config.load import Pipeline, connection_of
+from cdc_platform.config.load import Pipeline
 from cdc_platform.config.settings import Settings
-from cdc_platform.engine.feeds import Feed, Flow, log_path, open_feed, open_flow, table_of
+from cdc_platform.engine.derivation.opened import Derivation, open_derivation
+from cdc_platform.engine.feeds import Feed, Flow, open_feed, open_flow, open_log
 from cdc_platform.model.schema import TableName
-from cdc_platform.sources.open import default_schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,12 @@ class Installation:
     def flow(self, pipeline: Pipeline) -> Flow:
         return open_flow(self.settings, self.environment(), pipeline)
 
-    def log(self, pipeline: Pipeline) -> tuple[TableName, ChangeLog]:
-        """The pipeline's source table and change log, whatever becomes of its destination."""
-        config = pipeline.config
-        schema = default_schema(config.system, connection_of(pipeline, self.environment()))
-        table = table_of(pipeline, schema)
-        return table, ChangeLog(log_path(self.settings, config.label, table, schema))
+    def derivation(self, pipeline: Pipeline) -> Derivation:
+        return open_derivation(self.settings, self.environment(), pipeline)
+
+    def log(self, part: Pipeline) -> tuple[TableName, ChangeLog]:
+        """The source table and change log of a pipeline of one table, whatever becomes of its destination."""
+        return open_log(self.settings, self.environment(), part)
 
     def of_source(self, label: str) -> list[Pipeline]:
         return [p for p in self.pipelines if p.config.label == label]

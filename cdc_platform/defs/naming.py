@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 import dagster as dg
 
-from cdc_platform.config.load import Pipeline
+from cdc_platform.config.load import Pipeline, connection_of
+from cdc_platform.config.pipeline import DestinationConfig
 from cdc_platform.engine.feeds import table_of
 from cdc_platform.errors import ConfigError
+from cdc_platform.model.schema import TableName
 from cdc_platform.sources.open import default_schema
 
 CAPTURE_AND_APPLY = "capture_and_apply"
@@ -22,13 +27,16 @@ CHECKS = "checks"
 RESYNC = "resync"
 OWNERS = ("team:data-platform",)
 _TAG_LENGTH = 63
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class FlowAssets:
-    """The assets that one pipeline is part of. Pipelines of one table share the first two."""
+    """The assets that one table of a pipeline is part of; `part` is the pipeline of that table alone. Pipelines of one
+    table share the first two; the tables that a derived one is made of share the last."""
 
     pipeline: Pipeline
+    part: Pipeline
     source: dg.AssetKey
     change_log: dg.AssetKey
     destination: dg.AssetKey
@@ -49,16 +57,24 @@ class FlowAssets:
     @property
     def table(self) -> str:
         """The source table as the pipeline writes it."""
-        return self.pipeline.config.table.name
+        return self.part.config.table.name
 
 
-def name_flows(pipelines: Sequence[Pipeline]) -> list[FlowAssets]:
-    """The assets of every pipeline; raises ConfigError where two different things would have one key."""
-    flows = [_name(pipeline) for pipeline in pipelines]
+def name_flows(
+    pipelines: Sequence[Pipeline], environment: Mapping[str, str] = MappingProxyType({})
+) -> list[FlowAssets]:
+    """The assets of every pipeline; raises ConfigError where two different things would have one key.
+
+    A lake table that one pipeline writes and another reads is one asset, that of the first. Where it is may be said by
+    variables, which `environment` has.
+    """
+    written = {_place(pipeline.config.destination): _destination(pipeline) for pipeline in pipelines}
+    flows = [_name(pipeline, part, written, environment) for pipeline in pipelines for part in pipeline.parts]
     owners: dict[dg.AssetKey, tuple[str, str]] = {}
     for flow in flows:
         where = f"the table {flow.table} of source '{flow.label}'"
-        _claim(owners, flow.source, "source", where)
+        if flow.source not in written.values():
+            _claim(owners, flow.source, "source", where)
         _claim(owners, flow.change_log, "change log", f"the change log of {where}")
         _claim(owners, flow.destination, flow.pipeline.id, f"the destination of pipeline '{flow.pipeline.id}'")
     return flows
@@ -86,19 +102,46 @@ def digest(parts: Iterable[str]) -> str:
     return hashlib.blake2b("\x00".join(parts).encode(), digest_size=4).hexdigest()
 
 
-def _name(pipeline: Pipeline) -> FlowAssets:
-    config = pipeline.config
+def _name(
+    pipeline: Pipeline, part: Pipeline, written: Mapping[str, dg.AssetKey], environment: Mapping[str, str]
+) -> FlowAssets:
+    config = part.config
     # The connection as written, variables unfilled: a MySQL database that is only known at run time stays unknown.
     schema = default_schema(config.system, config.source.connection)
-    table = table_of(pipeline, schema)
+    table = table_of(part, schema)
     parts = [config.label, *([] if table.schema == schema else [table.schema]), table.name]
-    source = [safe_name(part) for part in parts]
+    source = [safe_name(name) for name in parts]
     return FlowAssets(
         pipeline=pipeline,
-        source=dg.AssetKey(source),
+        part=part,
+        source=written.get(_read(part, table, environment), dg.AssetKey(source)),
         change_log=dg.AssetKey(["change_log", *source]),
-        destination=dg.AssetKey([config.destination.type, safe_name(config.destination.label)]),
+        destination=_destination(pipeline),
     )
+
+
+def _destination(pipeline: Pipeline) -> dg.AssetKey:
+    config = pipeline.config.destination
+    return dg.AssetKey([config.type, safe_name(config.label)])
+
+
+def _place(destination: DestinationConfig) -> str:
+    """Where a destination's table is, for comparison."""
+    root = Path(destination.path.removeprefix("file://")).absolute()
+    return f"{root}/{destination.table}" if destination.type == "iceberg" else str(root)
+
+
+def _read(part: Pipeline, table: TableName, environment: Mapping[str, str]) -> str:
+    """Where a lake table that is read is, in the form of `_place`; empty for what is no lake's."""
+    source, key = part.config.source, {"deltalake": "path", "iceberg": "warehouse"}.get(part.config.source.type)
+    if key is None:
+        return ""
+    try:
+        root = str(connection_of(part, environment).get(key, ""))
+    except ConfigError:  # of a variable: whoever reads the table says so
+        root = str(source.connection.get(key, ""))
+    name = source.tables[0].name if source.type == "deltalake" else str(table)
+    return f"{Path(root.removeprefix('file://')).expanduser().absolute()}/{name}"
 
 
 def _claim(owners: dict[dg.AssetKey, tuple[str, str]], key: dg.AssetKey, identity: str, what: str) -> None:

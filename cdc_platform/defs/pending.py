@@ -14,6 +14,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from cdc_platform.engine.derivation.opened import Derivation
+from cdc_platform.engine.derivation.standing import oldest_underived
 from cdc_platform.engine.feeds import Feed, Flow
 from cdc_platform.engine.follow import QUIET_BYTES, followed_as
 from cdc_platform.engine.lag import oldest_unapplied
@@ -50,7 +52,7 @@ class Look:
     unfinished: str | None = None
 
 
-def look(feed: Feed, flows: Sequence[Flow], before: Seen) -> Look:
+def look(feed: Feed, flows: Sequence[Flow | Derivation], before: Seen) -> Look:
     """What there is to do since `before`. Call it with the source's lock held, because it reads the source's log."""
     seen = Seen(feed.source.head(), {str(log.path): log.version() for log in feed.logs.values()})
     if seen == before:
@@ -87,10 +89,10 @@ def _without_snapshot(positions: Mapping[TableName, Position | None]) -> str | N
     return f"no snapshot yet of {', '.join(fresh)}" if fresh else None
 
 
-def _behind(flows: Sequence[Flow]) -> str | None:
+def _behind(flows: Sequence[Flow | Derivation]) -> str | None:
     for flow in flows:
         try:
-            if oldest_unapplied(flow):
+            if oldest_underived(flow) if isinstance(flow, Derivation) else oldest_unapplied(flow):
                 return f"{flow.pipeline.id} is behind its change log"
         except CdcError as error:
             return str(error)

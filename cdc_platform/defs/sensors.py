@@ -21,7 +21,8 @@ from dagster import DagsterRunStatus, RunsFilter, SensorEvaluationContext, Senso
 from cdc_platform.defs.installation import Installation
 from cdc_platform.defs.naming import CAPTURE_AND_APPLY, FlowAssets, digest, safe_name
 from cdc_platform.defs.pending import Look, Seen, look, parse_seen, seen_text
-from cdc_platform.engine.feeds import feed_of, feeds_of
+from cdc_platform.engine.derivation.opened import Derivation
+from cdc_platform.engine.feeds import Flow, feeds_of
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.errors import CdcError
 
@@ -95,12 +96,13 @@ class Found:
 def _look(installation: Installation, label: str, before: Mapping[str, Seen]) -> Found:
     pipelines, looks = installation.of_source(label), dict[str, Look]()
     for name in feeds_of(pipelines):
-        flows = []
+        flows: list[Flow | Derivation] = []
         for pipeline in pipelines:
             # A destination that cannot be opened is told by its asset; it must not stop the others.
             with suppress(CdcError):
-                if feed_of(pipeline) == name:
-                    flows.append(installation.flow(pipeline))
+                if name in feeds_of([pipeline]):
+                    derived = pipeline.derived
+                    flows.append(installation.derivation(pipeline) if derived else installation.flow(pipeline))
         with installation.feed(name) as feed, exclusive(feed.locks, feed.lock, wait=0):
             looks[name] = look(feed, flows, before.get(name, Seen()))
     return Found(

@@ -8,7 +8,6 @@ from typing import Any
 
 import dagster as dg
 
-from cdc_platform.config.load import Pipeline
 from cdc_platform.defs.columns import (
     change_log_columns,
     change_log_lineage,
@@ -28,20 +27,21 @@ Metadata = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A table's shape as its change log recorded it, and its way to the destination."""
+    """A table's shape as its change log recorded it, and its way to the destination (a derived table's has none)."""
 
     table: TableSchema
-    plan: Projection
+    plan: Projection | None
 
 
-def recorded_shape(installation: Installation, pipeline: Pipeline) -> Shape | None:
+def recorded_shape(installation: Installation, flow: FlowAssets) -> Shape | None:
     """None where nothing was captured yet, or where the answer needs a variable that is not set."""
     try:
-        flow = installation.flow(pipeline)
-        if not flow.log.exists():
+        _, log = installation.log(flow.part)
+        if not log.exists():
             return None
-        table = flow.log.schema()
-        return Shape(table, present_projection(flow, table))
+        table = log.schema()
+        plan = None if flow.pipeline.derived else present_projection(installation.flow(flow.pipeline), table)
+        return Shape(table, plan)
     except CdcError:
         # A broken log or pipeline is told by the asset that uses it; the definitions load without it.
         return None

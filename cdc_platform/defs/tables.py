@@ -15,8 +15,9 @@ from dagster_iceberg.config import IcebergCatalogConfig
 from dagster_iceberg.resource import IcebergTableResource
 
 from cdc_platform.config.pipeline import DestinationConfig
-from cdc_platform.destinations.iceberg import CATALOG_FILE, CATALOG_NAME
+from cdc_platform.engine.derivation.opened import Derivation
 from cdc_platform.engine.feeds import Flow
+from cdc_platform.lake.iceberg_format import CATALOG_FILE, CATALOG_NAME
 
 TableResource = DeltaTableResource | IcebergTableResource
 _CELL_LENGTH = 100
@@ -83,7 +84,7 @@ def _uri(location: str) -> str:
     return location if "://" in location else Path(location).as_uri()
 
 
-def preview(flow: Flow, rows: int) -> dg.TableMetadataValue | None:
+def preview(flow: Flow | Derivation, rows: int) -> dg.TableMetadataValue | None:
     """The first rows that a reading of the destination gives, as text; None where there are none or none are wanted."""
     for frame in flow.destination.scan() if rows else ():
         if frame.height:

@@ -42,14 +42,15 @@ from cdc_platform.destinations.commit import once
 from cdc_platform.destinations.copy_on_write import batches, plan, rewritten
 from cdc_platform.destinations.delta_compact import Compaction
 from cdc_platform.destinations.delta_layout import Shape, partition_names, present
-from cdc_platform.destinations.delta_rows import file_types
-from cdc_platform.destinations.delta_table import DeltaColumn
 from cdc_platform.destinations.delta_write import DataWriter, live_files, removal
 from cdc_platform.destinations.destination import Applied, Contents, TableVersion, Written, nothing
 from cdc_platform.destinations.places import blocked
 from cdc_platform.destinations.rows import RowCheck
 from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, SchemaConflict, Unavailable, no_space
 from cdc_platform.failpoints import failpoint
+from cdc_platform.lake import delta_columns
+from cdc_platform.lake.delta_columns import DeltaColumn
+from cdc_platform.lake.delta_rows import file_types
 from cdc_platform.model.evidence import Evidence
 from cdc_platform.model.target import SortField, TableLayout, TargetField, TargetSchema
 
@@ -76,10 +77,10 @@ class DeltaDestination:
             self._create(schema)
             table = self._existing()
         delta_table.check_writable(table, self._name)
-        columns, metadata = delta_table.actual_columns(table), table.metadata()
+        columns, metadata = delta_columns.actual_columns(table), table.metadata()
         layout = present(self._layout, metadata.configuration, [column.name for column in columns])
         names = partition_names(layout, columns, metadata.partition_columns)
-        mapped = metadata.configuration.get(delta_table.MAPPING) == "name"
+        mapped = metadata.configuration.get(delta_columns.MAPPING) == "name"
         expected = delta_table.expected_columns(schema, layout, names, mapped)
         delta_table.check_same(table, expected, layout, names, self._name)
         try:
@@ -111,7 +112,7 @@ class DeltaDestination:
             return None
         version = table.transaction_version(delta_log.app_id(log_id))
         if version is not None:
-            return Applied(log_id, version, self._position(table, log_id, version))
+            return Applied(log_id, version, *self._position(table, log_id, version))
         if table.file_uris():
             raise SchemaConflict(
                 f"{self._name} holds rows that this change log did not write; "
@@ -159,7 +160,7 @@ class DeltaDestination:
         """
         table = self._existing()
         delta_table.check_writable(table, self._name)
-        delta_table.check_readable(table, self._name)
+        delta_columns.check_readable(table, self._name)
         shape = self._shape(table)
         files = live_files(table, shape.partitions)
         writer = DataWriter(self._path)
@@ -183,7 +184,7 @@ class DeltaDestination:
             return
         if version is not None:
             delta_versions.load(table, self._path, version, self._name)
-        delta_table.check_readable(table, self._name)
+        delta_columns.check_readable(table, self._name)
         own = self._own_columns(table)
         names = [column.name for column in own if columns is None or column.name in columns]
         live = delta_upsert.live_files(table, self._path, own, ())
@@ -197,7 +198,7 @@ class DeltaDestination:
         table = self._open()
         if table is None:
             return None
-        delta_table.check_readable(table, self._name)
+        delta_columns.check_readable(table, self._name)
         live = delta_upsert.live_files(table, self._path, self._own_columns(table), ())
         return Contents([self._path / unquote(path) for path in live.paths], live.sizes, live.read)
 
@@ -242,7 +243,7 @@ class DeltaDestination:
             return None
         return [
             TargetField(
-                column.name, delta_table.arrow_type(column.word) or pa.null(), column.required, column.source_id
+                column.name, delta_columns.arrow_type(column.word) or pa.null(), column.required, column.source_id
             )
             for column in self._own_columns(table)
         ]
@@ -290,14 +291,14 @@ class DeltaDestination:
 
     def _own_columns(self, table: DeltaTable) -> list[DeltaColumn]:
         """The table's columns without those that it generates for its partitions."""
-        return [column for column in delta_table.actual_columns(table) if column.generated is None]
+        return [column for column in delta_columns.actual_columns(table) if column.generated is None]
 
     # Writing
 
     def _create(self, schema: TargetSchema) -> None:
         names = [term.name for term in self._layout.partitions]
         properties = dict(self._layout.properties)
-        mapped = properties.get(delta_table.MAPPING) == "name"
+        mapped = properties.get(delta_columns.MAPPING) == "name"
         expected = delta_table.expected_columns(schema, self._layout, names, mapped)
         try:
             delta_create.create(self._path, expected, names, properties)
@@ -325,7 +326,7 @@ class DeltaDestination:
         files = live_files(table, shape.partitions)
         actions = [removal(files[i], data_change=True) for i in made.touched]
         actions += [action for action, _ in written]
-        if made.touched and shape.properties.get(delta_table.CHANGE_FEED) == "true":
+        if made.touched and shape.properties.get(delta_columns.CHANGE_FEED) == "true":
             actions += writer.feed(delta_upsert.feed(made, replaced, schema.key, names), shape)
         failpoint("delta.files.written")
         delta_log.commit(table, self._path, "MERGE", actions, applied, evidence)
@@ -335,7 +336,7 @@ class DeltaDestination:
         writer.discard()
         table = self._existing()
         delta_table.check_writable(table, self._name)
-        delta_table.check_readable(table, self._name)
+        delta_columns.check_readable(table, self._name)
         actions: list[dict[str, Any]] = []
         if (found := self._evolution(table, schema)) is not None:
             protocol = delta_create.widened_protocol(
@@ -399,7 +400,7 @@ class DeltaDestination:
 
     def _shape(self, table: DeltaTable) -> Shape:
         held = table.metadata()
-        columns = delta_table.actual_columns(table)
+        columns = delta_columns.actual_columns(table)
         return Shape.of(columns, held.partition_columns, held.configuration, self._layout, self._name)
 
     def _once(self, commit: Callable[[], Written], applied: Applied, rows: int, writer: DataWriter) -> Written:
@@ -414,13 +415,13 @@ class DeltaDestination:
         version = table.transaction_version(delta_log.app_id(applied.log_id))
         return Written(table.version(), rows) if version is not None and version >= applied.version else None
 
-    def _position(self, table: DeltaTable, log_id: str, version: int) -> str:
-        """The position text of that version's commit: only for people, so "" once the log has been cleaned up."""
+    def _position(self, table: DeltaTable, log_id: str, version: int) -> tuple[str, str]:
+        """Position text and basis of that version's commit: "" once the log has been cleaned up."""
         for limit in (1, _HISTORY):
             for commit in table.history(limit):
                 if commit.get(delta_log.LOG_ID) == log_id and commit.get(delta_log.VERSION) == str(version):
-                    return str(commit.get(delta_log.POSITION, ""))
-        return ""
+                    return str(commit.get(delta_log.POSITION, "")), str(commit.get(delta_log.BASIS, ""))
+        return "", ""
 
 
 def _added(actions: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

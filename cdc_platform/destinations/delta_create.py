@@ -21,20 +21,10 @@ from deltalake.exceptions import DeltaError
 from deltalake.schema import PrimitiveType
 
 from cdc_platform.destinations import delta_log
-from cdc_platform.destinations.delta_table import (
-    CHANGE_FEED,
-    GENERATION,
-    INDEXED_COLUMNS,
-    MAPPING,
-    MAX_ID,
-    PHYSICAL,
-    WRITER_FEATURES,
-    DeltaColumn,
-    json_fields,
-    source_ids,
-)
+from cdc_platform.destinations.delta_table import INDEXED_COLUMNS, WRITER_FEATURES, source_ids
 from cdc_platform.errors import ConfigError
 from cdc_platform.failpoints import failpoint
+from cdc_platform.lake.delta_columns import CHANGE_FEED, GENERATION, MAPPING, MAX_ID, PHYSICAL, DeltaColumn, json_fields
 from cdc_platform.model.target import SOURCE_IDS
 
 _COLUMN_MAPPING: Final = "columnMapping"

@@ -36,19 +36,10 @@ from cdc_platform.destinations.delta_layout import (
     stats_text,
     used_names,
 )
-from cdc_platform.destinations.delta_table import (
-    FIELD_ID,
-    GENERATION,
-    MAPPING,
-    MAX_ID,
-    PHYSICAL,
-    STATS_COLUMNS,
-    DeltaColumn,
-    arrow_type,
-    delta_word,
-    generation,
-)
+from cdc_platform.destinations.delta_table import STATS_COLUMNS, delta_word, generation
 from cdc_platform.errors import ConfigError, NotUnderstood, SchemaConflict
+from cdc_platform.lake import delta_columns
+from cdc_platform.lake.delta_columns import FIELD_ID, GENERATION, MAPPING, MAX_ID, PHYSICAL, DeltaColumn, arrow_type
 from cdc_platform.model.target import SOURCE_IDS, PartitionField, TableLayout, TargetField, TargetSchema
 
 _INVARIANTS = "delta.invariants"
@@ -104,7 +95,7 @@ def plan(
     fields = _ordered(fields, partitions)
     if fields == list(state.fields.values()) and configuration == state.configuration:
         return None
-    columns = delta_table.columns_of(fields, json.loads(configuration.get(SOURCE_IDS, "{}")), mapped)
+    columns = delta_columns.columns_of(fields, json.loads(configuration.get(SOURCE_IDS, "{}")), mapped)
     wider = {field.name for field, there in pairs if there is not None and there.word != delta_word(field)}
     retyped = tuple(column for column in columns if column.name in wider)
     return Evolution(tuple(fields), configuration, partitions, tuple(columns), retyped)
@@ -125,10 +116,10 @@ class _State:
     @classmethod
     def of(cls, table: DeltaTable, layout: TableLayout, name: str) -> _State:
         metadata = table.metadata()
-        fields = {field["name"]: field for field in delta_table.json_fields(table)}
+        fields = {field["name"]: field for field in delta_columns.json_fields(table)}
         if held := [column for column, field in fields.items() if _INVARIANTS in field["metadata"]]:
             raise NotUnderstood(f"{name} has invariants on {', '.join(held)}, which this platform does not change")
-        columns = delta_table.actual_columns(table)
+        columns = delta_columns.actual_columns(table)
         now = present(layout, metadata.configuration, fields)
         names = partition_names(now, columns, metadata.partition_columns)
         generated = {column.name for column in columns if column.generated is not None}

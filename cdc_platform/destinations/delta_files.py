@@ -18,8 +18,9 @@ import pyarrow as pa
 from cdc_platform.destinations import delta_log
 from cdc_platform.destinations.data_files import ColumnStats, DataFile, StoredColumn, stand_in
 from cdc_platform.destinations.delta_layout import Shape, stats_columns
-from cdc_platform.destinations.delta_table import INDEXED_COLUMNS, STATS_COLUMNS, DeltaColumn
+from cdc_platform.destinations.delta_table import INDEXED_COLUMNS, STATS_COLUMNS
 from cdc_platform.errors import InvalidRow
+from cdc_platform.lake.delta_columns import DeltaColumn
 from cdc_platform.model.target import PartitionField
 
 _FOLDER_BOUND: Final = 200  # file systems take 255 bytes

@@ -16,8 +16,9 @@ from typing import Final
 
 from cdc_platform.destinations import delta_table
 from cdc_platform.destinations.data_files import StoredColumn
-from cdc_platform.destinations.delta_table import STATS_COLUMNS, DeltaColumn, generation, quoted
+from cdc_platform.destinations.delta_table import STATS_COLUMNS, generation, quoted
 from cdc_platform.errors import SchemaConflict
+from cdc_platform.lake.delta_columns import DeltaColumn
 from cdc_platform.model.target import PartitionField, SortField, TableLayout
 
 FORMER_NAMES: Final = "cdc.former_names"

@@ -18,6 +18,7 @@ from cdc_platform.failpoints import failpoint
 from cdc_platform.model.evidence import Evidence
 
 __all__ = [
+    "BASIS",
     "CHECKPOINT_INTERVAL",
     "EVIDENCE",
     "LOG",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 LOG_ID, VERSION, POSITION, EVIDENCE = "cdc.log_id", "cdc.version", "cdc.position", "cdc.evidence"
+BASIS: Final = "cdc.basis"
 CHECKPOINT_INTERVAL: Final = "delta.checkpointInterval"
 
 
@@ -51,6 +53,7 @@ def commit(
     noted: list[Mapping[str, Any]] = [commit_info(operation)]
     if applied is not None:
         position = {LOG_ID: applied.log_id, VERSION: str(applied.version), POSITION: applied.position}
+        position |= {BASIS: applied.basis} if applied.basis else {}
         position |= {} if evidence is None else {EVIDENCE: evidence.text()}
         transaction = {"appId": app_id(applied.log_id), "version": applied.version, "lastUpdated": now()}
         noted = [commit_info(operation, **position), {"txn": transaction}]

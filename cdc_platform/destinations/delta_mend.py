@@ -15,12 +15,14 @@ from urllib.parse import unquote
 import polars as pl
 from deltalake import DeltaTable
 
-from cdc_platform.destinations import delta_table, delta_upsert
+from cdc_platform.destinations import delta_upsert
 from cdc_platform.destinations.arrange import Arrangement
 from cdc_platform.destinations.copy_on_write import parted
 from cdc_platform.destinations.delta_layout import Shape
-from cdc_platform.destinations.delta_write import CHANGE_TYPE, DataWriter, live_files, removal
+from cdc_platform.destinations.delta_write import DataWriter, live_files, removal
 from cdc_platform.errors import NeedsPerson, Unavailable
+from cdc_platform.lake import delta_columns
+from cdc_platform.lake.delta_columns import CHANGE_TYPE
 from cdc_platform.model.target import SortField, TargetSchema
 
 _APPEND_ONLY: Final = "delta.appendOnly"
@@ -58,7 +60,7 @@ def actions(
     names = [field.name for field in schema.fields]
     # A file that goes whole is not read: what the feed says of the commit is then its files.
     unread = any(numbers is None for numbers in gone.values())
-    fed = not unread and shape.properties.get(delta_table.CHANGE_FEED) == "true"
+    fed = not unread and shape.properties.get(delta_columns.CHANGE_FEED) == "true"
     went: list[pl.DataFrame] = []
     came: list[pl.DataFrame] = []
     count = 0

@@ -7,43 +7,20 @@ Formats: https://github.com/delta-io/delta/blob/master/PROTOCOL.md
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 import pyarrow as pa
 from deltalake import DeltaTable
 
 from cdc_platform.destinations.data_files import StoredColumn
 from cdc_platform.errors import ConfigError, NotUnderstood, SchemaConflict
-from cdc_platform.model.target import SOURCE_IDS, PartitionField, TableLayout, TargetField, TargetSchema
+from cdc_platform.lake.delta_columns import MAPPING, WORDS, DeltaColumn, actual_columns, arrow_type, other_mapping
+from cdc_platform.model.target import PartitionField, TableLayout, TargetField, TargetSchema
 
-MAPPING: Final = "delta.columnMapping.mode"
 INDEXED_COLUMNS: Final = "delta.dataSkippingNumIndexedCols"
-CHANGE_FEED: Final = "delta.enableChangeDataFeed"
 STATS_COLUMNS: Final = "delta.dataSkippingStatsColumns"
-PHYSICAL: Final = "delta.columnMapping.physicalName"
-FIELD_ID: Final = "delta.columnMapping.id"
-MAX_ID: Final = "delta.columnMapping.maxColumnId"
-GENERATION: Final = "delta.generationExpression"
-
 _UNMAPPABLE: Final = frozenset(" ,;{}()\n\t=")
-_WORDS: Final[Mapping[pa.DataType, str]] = {
-    pa.bool_(): "boolean",
-    pa.int8(): "byte",
-    pa.int16(): "short",
-    pa.int32(): "integer",
-    pa.int64(): "long",
-    pa.float32(): "float",
-    pa.float64(): "double",
-    pa.string(): "string",
-    pa.binary(): "binary",
-    pa.date32(): "date",
-    pa.timestamp("us", "UTC"): "timestamp",
-    pa.timestamp("us"): "timestamp_ntz",
-}
-_TYPES: Final = {word: kind for kind, word in _WORDS.items()}
-
 # What our writing of data files obeys. A table that asks for more of its writers is left alone.
 WRITER_FEATURES: Final = frozenset(
     {
@@ -59,42 +36,19 @@ WRITER_FEATURES: Final = frozenset(
         "domainMetadata",
     }
 )
-_READER_FEATURES: Final = frozenset({"columnMapping", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"})
-
-
-@dataclass(frozen=True, slots=True)
-class DeltaColumn:
-    """A column as the table's metadata has it. `generated` is its generation expression, if any; `source_id` says
-    which column of the source fills it, where the table has that noted."""
-
-    name: str
-    physical: str
-    field_id: int | None
-    word: str
-    required: bool
-    generated: str | None
-    source_id: int | None = None
 
 
 def delta_word(field: TargetField) -> str:
     """The Delta type of a column. Raises NotUnderstood."""
     if pa.types.is_decimal128(field.type):
         return f"decimal({field.type.precision},{field.type.scale})"
-    word = _WORDS.get(field.type)
+    word = WORDS.get(field.type)
     if word is None:
         raise NotUnderstood(
             f"column '{field.name}': Delta has no type for {field.type}; "
             f"cast or drop it in destination.columns.{field.name}"
         )
     return word
-
-
-def arrow_type(word: str) -> pa.DataType | None:
-    """The inverse of `delta_word`; None for a type that this platform does not write."""
-    if word.startswith("decimal("):
-        precision, scale = word[8:-1].split(",")
-        return pa.decimal128(int(precision), int(scale))
-    return _TYPES.get(word)
 
 
 def generation(field: PartitionField) -> str:
@@ -165,60 +119,14 @@ def source_ids(columns: Iterable[DeltaColumn]) -> str | None:
     return json.dumps(known, ensure_ascii=False) if known else None
 
 
-def json_fields(table: DeltaTable) -> list[dict[str, Any]]:
-    """The fields of the table's schema as its log has them."""
-    fields: list[dict[str, Any]] = json.loads(table.schema().to_json())["fields"]
-    return fields
-
-
-def actual_columns(table: DeltaTable) -> list[DeltaColumn]:
-    """Every column of the table as it is."""
-    configuration = table.metadata().configuration
-    # Names may be left in a schema whose mapping is off: they count under column mapping alone.
-    mapped = configuration.get(MAPPING, "none") != "none"
-    return columns_of(json_fields(table), json.loads(configuration.get(SOURCE_IDS, "{}")), mapped)
-
-
-def columns_of(fields: Iterable[Mapping[str, Any]], ids: Mapping[str, int], mapped: bool) -> list[DeltaColumn]:
-    """The columns that these fields of a schema describe."""
-    columns = []
-    for field in fields:
-        meta, word = field["metadata"], field["type"]
-        columns.append(
-            DeltaColumn(
-                field["name"],
-                meta[PHYSICAL] if mapped else field["name"],
-                meta[FIELD_ID] if mapped else None,
-                word.replace(" ", "") if isinstance(word, str) else word["type"],
-                not field["nullable"],
-                meta.get(GENERATION),
-                ids.get(field["name"]),
-            )
-        )
-    return columns
-
-
 def check_writable(table: DeltaTable, name: str) -> None:
     """Raise NotUnderstood for a table whose protocol asks more of writers than is done here."""
     asked = set(table.protocol().writer_features or ())
     configuration = table.metadata().configuration
-    beyond = sorted(asked - WRITER_FEATURES) + _other_mapping(configuration)
+    beyond = sorted(asked - WRITER_FEATURES) + other_mapping(configuration)
     beyond += sorted(key for key in configuration if key.startswith("delta.constraints."))
     if beyond:
         raise NotUnderstood(f"{name} uses {', '.join(beyond)}, which this platform does not write; choose another path")
-
-
-def _other_mapping(configuration: Mapping[str, str]) -> list[str]:
-    mode = configuration.get(MAPPING, "none")
-    return [] if mode in ("none", "name") else [f"{MAPPING}: {mode}"]
-
-
-def check_readable(table: DeltaTable, name: str) -> None:
-    """Raise NotUnderstood for a table whose data files alone are not its rows (deletion vectors, widened types)."""
-    beyond = sorted(set(table.protocol().reader_features or ()) - _READER_FEATURES)
-    beyond += _other_mapping(table.metadata().configuration)
-    if beyond:
-        raise NotUnderstood(f"{name} uses {', '.join(beyond)}, which this platform does not read; rewrite it without")
 
 
 def check_same(

@@ -17,10 +17,9 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from cdc_platform.destinations.copy_on_write import FILE, LiveFiles, Plan
-from cdc_platform.destinations.delta_rows import column_type
-from cdc_platform.destinations.delta_table import DeltaColumn
-from cdc_platform.destinations.delta_write import CHANGE_TYPE
 from cdc_platform.destinations.rows import OPERATION
+from cdc_platform.lake.delta_columns import CHANGE_TYPE, DeltaColumn
+from cdc_platform.lake.delta_rows import column_type
 from cdc_platform.model.change import DELETE
 
 _FEED_ROWS: Final = 100_000

@@ -29,11 +29,10 @@ from cdc_platform.destinations.delta_files import (
     partition_values,
 )
 from cdc_platform.destinations.delta_layout import Shape
-from cdc_platform.destinations.delta_rows import read_rows
-from cdc_platform.destinations.delta_table import DeltaColumn
+from cdc_platform.lake.delta_columns import CHANGE_TYPE, DeltaColumn
+from cdc_platform.lake.delta_rows import read_rows
 from cdc_platform.model.target import SortField
 
-CHANGE_TYPE: Final = "_change_type"
 _SPOOL: Final = "_cdc_spool"
 
 

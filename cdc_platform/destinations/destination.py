@@ -18,12 +18,15 @@ from cdc_platform.model.target import TargetField, TargetSchema
 class Applied:
     """What travels in a destination's commit: the change log (by its id) and the version of it that is in.
 
-    `position` is the source position of that version as text, for people.
+    `position` is the source position of that version as text, for people. A derived table's are its definition, the
+    number of the derivation and, in `basis`, what it was made of (engine/derivation); that one alone may be lost with
+    old metadata, and is "" then.
     """
 
     log_id: str
     version: int
     position: str
+    basis: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ class Destination(Protocol):
         self, rows: pl.DataFrame, applied: Applied, evidence: Callable[[], Evidence | None] = nothing
     ) -> Written:
         """Set the current state from one row a key: the key's row goes where `_cdc_operation` is DELETE, and is
-        replaced or added otherwise."""
+        replaced or added otherwise. Rows have that column also where the table has it not."""
 
     def scan(self, columns: Sequence[str] | None = None, version: int | None = None) -> Iterator[pl.DataFrame]:
         """All rows of a version (the latest one without a number), some or all columns, in bounded memory; no rows when

@@ -34,6 +34,7 @@ from cdc_platform.destinations.places import blocked
 from cdc_platform.destinations.rows import RowCheck
 from cdc_platform.errors import CdcError, ConfigError, NeedsPerson, SchemaConflict, Unavailable, no_space
 from cdc_platform.failpoints import failpoint
+from cdc_platform.lake.iceberg_format import CATALOG_FILE, CATALOG_NAME, local_path, locate
 from cdc_platform.model.evidence import Evidence
 from cdc_platform.model.target import SOURCE_IDS, SortField, TableLayout, TargetField, TargetSchema
 
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
 
     from cdc_platform.destinations.iceberg_files import IcebergWriting
 
-CATALOG_NAME: Final = "default"
-CATALOG_FILE: Final = "catalog.db"
 _CREATE_ATTEMPTS: Final = 5
 
 
@@ -165,6 +164,7 @@ class IcebergDestination:
     ) -> Written:
         schema = self._ensured()
         changes = RowCheck(schema, self._name).changes(rows)
+        names = [field.name for field in schema.fields]
         sort = self._layout.sort or tuple(SortField(name) for name in schema.key)
         attempts: list[IcebergWriting] = []
 
@@ -176,7 +176,7 @@ class IcebergDestination:
             live = live_files(table, schema.key)
             made = plan(live, changes, schema.key)
             attempts.append(self._writing(table))
-            new = rewritten(live, made, schema.key, changes.columns, lambda replaced: None)
+            new = rewritten(live, made, schema.key, names, lambda replaced: None)
             added, _ = attempts[-1].write(new, Arrangement(self._layout.partitions, sort))
             failpoint("iceberg.files.written")
             removed = entries(table, {live.paths[i] for i in made.touched})
@@ -209,7 +209,7 @@ class IcebergDestination:
 
         with self._guard():
             live = live_files(self._load(), ())
-        return Contents([iceberg_metadata.local_path(path) for path in live.paths], live.sizes, live.read)
+        return Contents([local_path(path) for path in live.paths], live.sizes, live.read)
 
     def mend(self, gone: Mapping[Path, pl.Series | None], rows: Iterator[pl.DataFrame], applied: Applied) -> Written:
         from cdc_platform.destinations import iceberg_mend
@@ -297,7 +297,7 @@ class IcebergDestination:
         try:
             if self._config is None:
                 catalog = self._warehouse / CATALOG_FILE
-                location = iceberg_metadata.locate(catalog, CATALOG_NAME, self._namespace, self._table)
+                location = locate(catalog, CATALOG_NAME, self._namespace, self._table)
             else:
                 location = self._location()
             if location is None:

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from cdc_platform.destinations.iceberg_metadata import FORMER_NAMES, Metadata, arrow_type, iceberg_word
+from cdc_platform.destinations.iceberg_metadata import FORMER_NAMES, Metadata
 from cdc_platform.destinations.iceberg_names import (
     NAME_MAPPING,
     mapping_after,
@@ -28,6 +28,7 @@ from cdc_platform.destinations.iceberg_names import (
 )
 from cdc_platform.destinations.iceberg_table import ids_of, text_of
 from cdc_platform.errors import SchemaConflict
+from cdc_platform.lake.iceberg_format import arrow_type, iceberg_word
 from cdc_platform.model.target import SOURCE_IDS, TargetField, TargetSchema
 
 _CDC: Final = "_cdc_"

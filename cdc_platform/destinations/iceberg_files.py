@@ -40,8 +40,8 @@ from cdc_platform.destinations.data_files import (
     stand_in,
     write_files,
 )
-from cdc_platform.destinations.iceberg_metadata import arrow_type, local_path
 from cdc_platform.errors import NotUnderstood
+from cdc_platform.lake.iceberg_format import arrow_type, local_path
 from cdc_platform.model.target import PartitionField
 
 _SPOOL: Final = "_cdc_spool"

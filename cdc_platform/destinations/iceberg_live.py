@@ -18,10 +18,10 @@ from pyiceberg.table import Table
 from pyiceberg.types import NestedField, PrimitiveType
 
 from cdc_platform.destinations.copy_on_write import FILE, LiveFiles
-from cdc_platform.destinations.iceberg_metadata import arrow_type, local_path
 from cdc_platform.destinations.iceberg_names import NAME_MAPPING
 from cdc_platform.destinations.iceberg_snapshot import bound
 from cdc_platform.errors import NotUnderstood
+from cdc_platform.lake.iceberg_format import arrow_type, local_path
 from cdc_platform.model.projection import polars_type
 
 _PATH: Final = "\x1fpath"

@@ -14,8 +14,8 @@ from pyiceberg.table import Table
 
 from cdc_platform.destinations.copy_on_write import LiveFiles, parted
 from cdc_platform.destinations.iceberg_live import entries, live_files
-from cdc_platform.destinations.iceberg_metadata import local_path
 from cdc_platform.errors import Unavailable
+from cdc_platform.lake.iceberg_format import local_path
 
 
 def staying(

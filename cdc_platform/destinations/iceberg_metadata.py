@@ -8,92 +8,32 @@ Formats: https://iceberg.apache.org/spec/#table-metadata-fields; the catalog's t
 
 from __future__ import annotations
 
-import gzip
 import json
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 import pyarrow as pa
 
 from cdc_platform.destinations.destination import Applied
 from cdc_platform.errors import NeedsPerson
+from cdc_platform.lake.iceberg_format import arrow_type, read_metadata
 from cdc_platform.model.evidence import Evidence
 from cdc_platform.model.target import SOURCE_IDS, TargetField
-
-_WORDS: Final[Mapping[str, pa.DataType]] = {
-    "boolean": pa.bool_(),
-    "int": pa.int32(),
-    "long": pa.int64(),
-    "float": pa.float32(),
-    "double": pa.float64(),
-    "string": pa.string(),
-    "binary": pa.binary(),
-    "date": pa.date32(),
-    "time": pa.time64("us"),
-    "timestamp": pa.timestamp("us"),
-    "timestamptz": pa.timestamp("us", "UTC"),
-}
-_TYPES: Final = {kind: word for word, kind in _WORDS.items()}
 
 LOG_ID: Final = "cdc.log_id"
 VERSION: Final = "cdc.version"
 POSITION: Final = "cdc.position"
+BASIS: Final = "cdc.basis"
 EVIDENCE: Final = "cdc.evidence"
 _PROPERTY: Final = "cdc.applied."
 FORMER_NAMES: Final = "cdc.columns.former"
 """The table property that keeps what renamed columns were called: JSON, column name to its former names."""
 
 
-def iceberg_word(kind: pa.DataType) -> str | None:
-    """The Iceberg type of an Arrow type; None when there is none that holds exactly its values."""
-    if pa.types.is_decimal128(kind):
-        return f"decimal({kind.precision}, {kind.scale})"
-    return _TYPES.get(kind)
-
-
-def arrow_type(word: Any) -> pa.DataType | None:
-    """The inverse of `iceberg_word`; nested types are dicts in the metadata and None here."""
-    if not isinstance(word, str):
-        return None
-    if word.startswith("decimal("):
-        precision, scale = word[8:-1].split(",")
-        return pa.decimal128(int(precision), int(scale))
-    return _WORDS.get(word)
-
-
-def locate(catalog: Path, name: str, namespace: str, table: str) -> str | None:
-    """Where the table's current metadata file is, from the SQLite catalog; None without catalog or table."""
-    if not catalog.exists():
-        return None
-    query = (
-        "select metadata_location from iceberg_tables where catalog_name = ? and table_namespace = ? and table_name = ?"
-    )
-    with closing(sqlite3.connect(f"file:{quote(str(catalog))}?mode=ro", uri=True, timeout=10)) as connection:
-        try:
-            row = connection.execute(query, (name, namespace, table)).fetchone()
-        except sqlite3.OperationalError as error:
-            if "no such table" in str(error):
-                return None
-            raise
-    return str(row[0]) if row else None
-
-
-def local_path(location: str) -> Path:
-    """A location of the local file system as a path (`file:///a`, `file:/a` or `/a`)."""
-    return Path("/" + location.removeprefix("file:").lstrip("/"))
-
-
 def read(location: str) -> Metadata:
     """The metadata file at a local location. Raises OSError, ValueError."""
-    content = local_path(location).read_bytes()
-    if content[:2] == b"\x1f\x8b":
-        content = gzip.decompress(content)
-    return Metadata(json.loads(content), location)
+    return Metadata(read_metadata(location), location)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,12 +167,13 @@ class Metadata:
 def snapshot_properties(applied: Applied, evidence: Evidence | None = None) -> dict[str, str]:
     """What travels in a snapshot's summary."""
     noted = {LOG_ID: applied.log_id, VERSION: str(applied.version), POSITION: applied.position}
+    noted |= {BASIS: applied.basis} if applied.basis else {}
     return noted if evidence is None else {**noted, EVIDENCE: evidence.text()}
 
 
 def applied_in(summary: Mapping[str, str]) -> Applied:
     """The inverse of `snapshot_properties`."""
-    return Applied(summary[LOG_ID], int(summary[VERSION]), summary.get(POSITION, ""))
+    return Applied(summary[LOG_ID], int(summary[VERSION]), summary.get(POSITION, ""), summary.get(BASIS, ""))
 
 
 def table_properties(applied: Applied) -> dict[str, str]:

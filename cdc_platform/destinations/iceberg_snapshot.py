@@ -23,6 +23,7 @@ from pyiceberg.table.update import (
     AssertDefaultSpecId,
     AssertLastAssignedFieldId,
     SetCurrentSchemaUpdate,
+    TableUpdate,
 )
 from pyiceberg.table.update.snapshot import _ManifestMergeManager, _OverwriteFiles
 from pyiceberg.types import DoubleType, FloatType, IcebergType, IntegerType, LongType, PrimitiveType
@@ -50,7 +51,7 @@ def commit(
     A change of shape comes with a snapshot as well, which carries the position and parts the table's history: before
     it readers see the former columns, from it on the new ones.
     """
-    with table.transaction() as transaction:
+    with Staged(table) as transaction:
         if change is None:
             transaction._apply((), (_same_schema(table.metadata),))
         else:
@@ -94,6 +95,20 @@ def _set_schema(transaction: Transaction, change: Evolution) -> None:
 
 def _same_schema(metadata: TableMetadata) -> AssertCurrentSchemaId:
     return AssertCurrentSchemaId.model_validate({"current-schema-id": metadata.current_schema_id})
+
+
+class Staged(Transaction):
+    """A transaction that works out once what its table will be with what is staged. pyiceberg does at each look, and
+    copies the whole metadata for it, which was most of what a small commit cost."""
+
+    _outlook: tuple[TableMetadata, tuple[TableUpdate, ...], TableMetadata] | None = None
+
+    @property
+    def table_metadata(self) -> TableMetadata:
+        base, staged = self._table.metadata, self._updates
+        if self._outlook is None or self._outlook[0] is not base or self._outlook[1] is not staged:
+            self._outlook = base, staged, super().table_metadata
+        return self._outlook[2]
 
 
 class _Replace(_OverwriteFiles):

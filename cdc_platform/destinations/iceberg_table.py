@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from cdc_platform.destinations.iceberg_metadata import Metadata, iceberg_word
+from cdc_platform.destinations.iceberg_metadata import Metadata
 from cdc_platform.errors import ConfigError, NotUnderstood, SchemaConflict
+from cdc_platform.lake.iceberg_format import iceberg_word
 from cdc_platform.model.target import SOURCE_IDS, PartitionField, TableLayout, TargetSchema
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 
 from cdc_platform.destinations import iceberg_metadata
 from cdc_platform.destinations.destination import TableVersion
-from cdc_platform.destinations.iceberg_metadata import Metadata, local_path
+from cdc_platform.destinations.iceberg_metadata import Metadata
 from cdc_platform.errors import NeedsPerson
+from cdc_platform.lake.iceberg_format import local_path
 from cdc_platform.model.evidence import Evidence
 
 

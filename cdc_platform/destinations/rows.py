@@ -30,9 +30,12 @@ class RowCheck:
         return (self.one(frame) for frame in frames)
 
     def changes(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Rows of an upsert, checked. A deleted one may hold its key alone: it is never written."""
-        deleted = pl.col(OPERATION) == DELETE
-        return pl.concat([self.one(rows.filter(~deleted)), self._typed(rows.filter(deleted))])
+        """Rows of an upsert, checked, with their `OPERATION`. A deleted one may hold its key alone: it is never
+        written."""
+        deleted = rows[OPERATION] == DELETE
+        stay, go = rows.filter(~deleted), rows.filter(deleted)
+        checked = [(self.one(stay), stay), (self._typed(go), go)]
+        return pl.concat(rows.with_columns(of[OPERATION]) for rows, of in checked)
 
     def one(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The frame in the schema's column order and types. Raises InvalidRow, SchemaConflict."""

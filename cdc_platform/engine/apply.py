@@ -114,7 +114,7 @@ def _apply_slice(flow: Flow, plan: Projection, part: Slice, log_id: str, done: A
     source_key = [plan.source_of(name) for name in plan.target.key]
     own_key = set(source_key) == set(plan.shape.primary_key)
     gate = Gate(flow, plan, [shape.schema for shape in flow.log.shapes()])
-    told = _look(part.frames(COLUMNS), tally, newest)
+    told = look(part.frames(COLUMNS), tally, newest)
     frames = gate.admitted(told, log_id, done.log_version, part.version)
 
     def evidence() -> Evidence:
@@ -147,7 +147,7 @@ def _apply_slice(flow: Flow, plan: Projection, part: Slice, log_id: str, done: A
     done.files += written.files[: FILES - len(done.files)]
 
 
-def _look(frames: Iterator[pl.DataFrame], tally: Tally, newest: list[datetime]) -> Iterator[pl.DataFrame]:
+def look(frames: Iterator[pl.DataFrame], tally: Tally, newest: list[datetime]) -> Iterator[pl.DataFrame]:
     """The same frames; what they hold is tallied, and `newest` gets the latest commit time of each."""
     for frame in frames:
         tally.take(frame)

@@ -192,7 +192,7 @@ def _settle(feed: Feed, tables: list[TableName], done: Capture, progress: Progre
     try:
         with feed.source.snapshot(doubtful) as snapshot:
             follow(feed, tables, snapshot.position, done, progress)
-            text = feed.source.format(snapshot.position)
+            text = feed.source.notation().lsn(snapshot.position)
             for table in doubtful:
                 if table not in done.failures:
                     progress(f"compare {table.name}", 0)

@@ -27,6 +27,7 @@ from cdc_platform.config.pipeline import CheckType, QualityCheck
 from cdc_platform.config.settings import Settings
 from cdc_platform.engine.apply import apply
 from cdc_platform.engine.capture import capture
+from cdc_platform.engine.derivation.checked import check_derived
 from cdc_platform.engine.feeds import Feed, Flow, feed_of, feeds_of, open_feed, open_flow
 from cdc_platform.engine.lag import lag_seconds
 from cdc_platform.engine.locks import exclusive
@@ -40,27 +41,17 @@ from cdc_platform.model.evolution import carried, differences
 from cdc_platform.model.position import Position
 from cdc_platform.model.projection import Projection, order_columns
 from cdc_platform.quality import checks
-from cdc_platform.quality.checks import ValidationType, Verdict
+from cdc_platform.quality.checks import DEFAULT_LAG_THRESHOLD_SECONDS, Checked, ValidationType, Verdict
 from cdc_platform.quality.results import record, retire
 from cdc_platform.sources.open import default_schema
 from cdc_platform.sources.source import Snapshot
 
-DEFAULT_LAG_THRESHOLD_SECONDS = 300.0
 _TYPES: Mapping[CheckType, ValidationType] = {
     "row_count": "row_count",
     "checksum": "checksum",
     "lag_monitoring": "lag",
     "schema": "schema",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """The verdicts on one pipeline; with an error, those that could be had before it."""
-
-    pipeline: str
-    verdicts: tuple[Verdict, ...]
-    error: CdcError | None = None
 
 
 @dataclass(slots=True)
@@ -88,8 +79,9 @@ def check(
 ) -> list[Checked]:
     """All enabled checks of the chosen pipelines and the rules of their tables, recorded as validation results."""
     results: dict[str, Checked] = {}
-    for name in feeds_of(chosen):
-        mine = [p for p in chosen if feed_of(p) == name]
+    plain = [p for p in chosen if not p.derived]
+    for name in feeds_of(plain):
+        mine = [p for p in plain if feed_of(p) == name]
         try:
             with open_feed(settings, environment, everything, name) as feed:
                 subjects = [_subject(open_flow(settings, environment, p)) for p in mine]
@@ -103,6 +95,10 @@ def check(
         except CdcError as error:
             for pipeline in mine:
                 results.setdefault(pipeline.id, Checked(pipeline.id, (), error))
+    for pipeline in chosen:
+        if pipeline.derived:
+            options = enabled_checks(pipeline)
+            results[pipeline.id] = check_derived(settings, environment, everything, pipeline, options, progress)
     _keep(settings, chosen, results)
     return [results[p.id] for p in chosen]
 

@@ -19,6 +19,7 @@ from cdc_platform.config.settings import Settings
 from cdc_platform.destinations.destination import Destination
 from cdc_platform.destinations.open import open_destination
 from cdc_platform.engine.places import file_name, inside, log_folder
+from cdc_platform.errors import ConfigError
 from cdc_platform.model.event import Connector, System
 from cdc_platform.model.schema import TableName
 from cdc_platform.sources.asked import Asked, TableAsked
@@ -82,6 +83,11 @@ class Flow:
         return f"pipeline-{file_name(self.pipeline.id)}"
 
 
+def parts_of(pipelines: Sequence[Pipeline]) -> list[Pipeline]:
+    """The pipelines as pipelines of one table each: a derived one is one for each table that it is made of."""
+    return [part for pipeline in pipelines for part in pipeline.parts]
+
+
 def source_labels(pipelines: Sequence[Pipeline]) -> list[str]:
     """The sources of the pipelines, each once, in order."""
     return list(dict.fromkeys(p.config.label for p in pipelines))
@@ -89,11 +95,12 @@ def source_labels(pipelines: Sequence[Pipeline]) -> list[str]:
 
 def feeds_of(pipelines: Sequence[Pipeline]) -> list[str]:
     """The feeds of the pipelines, each once, in order."""
-    return list(dict.fromkeys(map(feed_of, pipelines)))
+    return list(dict.fromkeys(map(feed_of, parts_of(pipelines))))
 
 
 def feed_of(pipeline: Pipeline) -> str:
-    """What the pipeline's feed is called: the source's label, and the table where each has a log of its own."""
+    """What the feed of a pipeline of one table is called: the source's label, and the table where each has a log of
+    its own."""
     config = pipeline.config
     if one_log(config.source.type, config.method):
         return config.label
@@ -135,7 +142,7 @@ def open_feed(
     settings: Settings, environment: Mapping[str, str], pipelines: Sequence[Pipeline], name: str
 ) -> Iterator[Feed]:
     """The feed of this name (`feed_of`) with the tables of all `pipelines` that are part of it; closed at the end."""
-    mine = [p for p in pipelines if feed_of(p) == name]
+    mine = [p for p in parts_of(pipelines) if feed_of(p) == name]
     connection, config = connection_of(mine[0], environment), mine[0].config
     system, label = config.system, config.label
     schema = default_schema(system, connection)
@@ -173,7 +180,9 @@ def _asked(pipelines: Sequence[Pipeline], schema: str) -> dict[TableName, TableA
     found: dict[TableName, TableAsked] = {}
     for pipeline in pipelines:
         table, config = table_of(pipeline, schema), pipeline.config.table
-        known = found.setdefault(table, TableAsked(config.primary_key, config.cdc_column, config.topic))
+        known = found.setdefault(
+            table, TableAsked(config.primary_key, config.cdc_column, config.topic, history=config.history)
+        )
         found[table] = replace(known, as_text=frozenset((*known.as_text, *config.as_text)))
     return found
 
@@ -190,10 +199,26 @@ def _chunking(pipelines: Sequence[Pipeline], schema: str) -> dict[TableName, Chu
     return found
 
 
-def open_flow(settings: Settings, environment: Mapping[str, str], pipeline: Pipeline) -> Flow:
-    """A pipeline's flow. Touches no server: applying goes on from the log while the source is down."""
+def open_log(settings: Settings, environment: Mapping[str, str], pipeline: Pipeline) -> tuple[TableName, ChangeLog]:
+    """The table of a pipeline of one, and its change log. Touches no server."""
     config = pipeline.config
     schema = default_schema(config.system, connection_of(pipeline, environment))
     table = table_of(pipeline, schema)
-    log = ChangeLog(log_path(settings, config.label, table, schema))
+    return table, ChangeLog(log_path(settings, config.label, table, schema))
+
+
+def open_flow(settings: Settings, environment: Mapping[str, str], pipeline: Pipeline) -> Flow:
+    """A pipeline's flow. Touches no server: applying goes on from the log while the source is down."""
+    if pipeline.derived:
+        raise ConfigError(
+            f"{pipeline.id} is a derived table, without a change log of its own; its inputs' pipelines have one, and "
+            f"'cdc verify {pipeline.id} --repair' computes its rows again"
+        )
+    return open_part(settings, environment, pipeline)
+
+
+def open_part(settings: Settings, environment: Mapping[str, str], pipeline: Pipeline) -> Flow:
+    """The same for a pipeline of one table, which may be a derived one's part: its table and log, and the destination
+    of all parts, which is not to be applied to."""
+    table, log = open_log(settings, environment, pipeline)
     return Flow(pipeline, table, log, open_destination(pipeline.config.destination), settings.locks)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
+from typing import Protocol
 
 import polars as pl
 
+from cdc_platform.change_log.log import ChangeLog
 from cdc_platform.engine.feeds import Feed, Flow
 from cdc_platform.engine.follow import followed_as
 from cdc_platform.model.change import ChangeBatch
 from cdc_platform.model.position import Position
+from cdc_platform.model.schema import TableName
 
 
 def lag_seconds(feed: Feed, flow: Flow, head: Position) -> float:
@@ -24,16 +27,30 @@ def oldest_unapplied(flow: Flow) -> datetime | None:
     if flow.log.position() is None:
         return None
     applied = flow.destination.applied(flow.log.id())
-    part = next(flow.log.read(after=applied.version if applied else 0, rows=1), None)
+    return oldest_logged(flow.log, applied.version if applied else 0)
+
+
+def oldest_logged(log: ChangeLog, after: int) -> datetime | None:
+    """The same for what a log has behind a version."""
+    part = next(log.read(after=after, rows=1), None)
     if part is None:
         return None
     if not part.files:
-        return flow.log.committed(part.version)
+        return log.committed(part.version)
     first = next(part.frames(["timestamp"]))
     return _datetime(first.select(pl.col("timestamp").struct.field("source_ts").min()).item())
 
 
-def oldest_uncaptured(feed: Feed, flow: Flow, head: Position) -> datetime | None:
+class Logged(Protocol):
+    """A table with its change log."""
+
+    @property
+    def table(self) -> TableName: ...
+    @property
+    def log(self) -> ChangeLog: ...
+
+
+def oldest_uncaptured(feed: Feed, flow: Logged, head: Position) -> datetime | None:
     """Commit time of the first change of the flow's table that its log lacks."""
     position = flow.log.position()
     if position is None or position >= head:

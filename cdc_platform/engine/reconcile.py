@@ -43,7 +43,10 @@ _MANY = "\x1fmany"
 
 
 def reconcile(log: ChangeLog, table: TableName, snapshot: Snapshot, fingerprint: Fingerprint, text: str) -> int:
-    """Make the log, which is complete up to the snapshot's position (`text`), equal to it; how many rows differed."""
+    """Make the log, which is complete up to the snapshot's position, equal to it; how many rows differed.
+
+    `text` is that position in the words of an event's `lsn`.
+    """
     position = log.position()
     assert position is not None
     schema = carried(log.schema(), snapshot.schema(table))

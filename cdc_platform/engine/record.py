@@ -23,6 +23,7 @@ from cdc_platform.change_log.log import ChangeLog
 from cdc_platform.change_log.state import events_at, live_rows
 from cdc_platform.engine.done_keys import BeginAgain, of_done_keys, same_key
 from cdc_platform.engine.fill import filled
+from cdc_platform.engine.former import with_former
 from cdc_platform.engine.takeover import in_order
 from cdc_platform.failpoints import failpoint
 from cdc_platform.model.change import (
@@ -116,6 +117,9 @@ class _Recorder:
         if batch.holes:
             self.flush(batch.start)
             batch = filled(batch, self.log)
+        if batch.bare:
+            self.flush(batch.start)
+            batch = with_former(batch, self.log)
         if batch.schema.primary_key and self.log.notation().kind == "lsn":
             batch = in_order(batch, self._pending, self.log, self.position)
         self._pending.append(batch)

@@ -19,7 +19,7 @@ Layer: engine.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,7 +30,9 @@ from cdc_platform.config.settings import Settings
 from cdc_platform.engine import gaps
 from cdc_platform.engine.apply import Application, apply
 from cdc_platform.engine.capture import capture, resumable
-from cdc_platform.engine.feeds import Feed, Flow, feed_of, feeds_of, open_feed, open_flow
+from cdc_platform.engine.derivation.derive import derive
+from cdc_platform.engine.derivation.opened import Derivation, open_derivation
+from cdc_platform.engine.feeds import Feed, Flow, feed_of, feeds_of, open_feed, open_part, parts_of
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.engine.memory import remember
 from cdc_platform.engine.progress import Progress, silent
@@ -99,30 +101,36 @@ def resync(
     anew: bool = False,
     progress: Progress = silent,
 ) -> list[Resynced]:
-    """Resync the tables of the chosen pipelines, for all pipelines that read them; one result a chosen one, in order.
+    """Resync the tables of the chosen pipelines, for all pipelines that read them; one result a table, in order: of a
+    derived pipeline, one for each of its inputs.
 
     `dry_run` changes nothing, neither here nor at the source. `anew` begins anew also where a comparison would do.
     """
-    results = {pipeline.id: Resynced(pipeline.id) for pipeline in chosen}
+    parts = parts_of(chosen)
+    results = [Resynced(part.id) for part in parts]
     for name in feeds_of(chosen):
-        mine = [p for p in everything if feed_of(p) == name]
-        wanted = [results[p.id] for p in chosen if feed_of(p) == name]
+        wanted = [(part, result) for part, result in zip(parts, results, strict=True) if feed_of(part) == name]
         try:
             with open_feed(settings, environment, everything, name) as feed, exclusive(feed.locks, feed.lock):
-                flows = [open_flow(settings, environment, p) for p in mine]
-                session = _Session(settings, feed, flows, progress)
-                for result in wanted:
-                    _guarded(session, result, dry_run, anew)
+                mine = [part for part in parts_of(everything) if feed_of(part) == name]
+                flows = [open_part(settings, environment, part) for part in mine]
+
+                def derivation(name: str) -> Derivation:
+                    return open_derivation(settings, environment, next(p for p in everything if p.id == name))
+
+                session = _Session(settings, feed, flows, derivation, progress)
+                for part, result in wanted:
+                    _guarded(session, part, result, dry_run, anew)
         except CdcError as error:
-            for result in wanted:
+            for _, result in wanted:
                 result.error = result.error or error
-    return [results[p.id] for p in chosen]
+    return results
 
 
-def _guarded(session: _Session, result: Resynced, dry_run: bool, anew: bool) -> None:
+def _guarded(session: _Session, part: Pipeline, result: Resynced, dry_run: bool, anew: bool) -> None:
     began = time.monotonic()
     try:
-        flow = next(f for f in session.flows if f.pipeline.id == result.pipeline)
+        flow = next(f for f in session.flows if f.pipeline == part)
         if dry_run:
             result.plan = session.plan(flow, anew)
         else:
@@ -140,6 +148,7 @@ class _Session:
     settings: Settings
     feed: Feed
     flows: Sequence[Flow]
+    derivation: Callable[[str], Derivation]
     progress: Progress
 
     def plan(self, flow: Flow, anew: bool) -> Plan:
@@ -193,10 +202,16 @@ class _Session:
         reached = log.position()
         result.position = log.format(reached) if reached else None
         for reader in self._readers(flow):
-            application = apply(reader, self.progress)
+            application = self._bring(reader)
             if reader.pipeline.id == result.pipeline:
                 result.application = application
         result.done = True
+
+    def _bring(self, reader: Flow) -> Application:
+        """Bring a reader of the log up to date with it."""
+        if reader.pipeline.derived:
+            return derive(self.derivation(reader.pipeline.id), self.progress)
+        return apply(reader, self.progress)
 
     def _compare(self, table: TableName, log: ChangeLog, position: Position) -> int:
         source = self.feed.source
@@ -205,7 +220,7 @@ class _Session:
         fingerprint = source.fingerprints([table])[table]
         with source.snapshot([table]) as snapshot:
             self.progress(f"compare {table.name}", 0)
-            return reconcile(log, table, snapshot, fingerprint, source.format(snapshot.position))
+            return reconcile(log, table, snapshot, fingerprint, source.notation().lsn(snapshot.position))
 
     def _set_aside(self, flow: Flow) -> tuple[str, ...]:
         suffix = f"until_{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
@@ -214,7 +229,9 @@ class _Session:
             for reader in readers:
                 locks.enter_context(exclusive(reader.locks, reader.lock))
             self.feed.source.reopen([flow.table])  # what cannot be followed is told before anything is moved
-            found = [name for reader in readers if (name := reader.destination.set_aside(suffix))]
+            # What is derived from the log is computed again from its successor, and keeps the rows that are the same.
+            own = [reader for reader in readers if not reader.pipeline.derived]
+            found = [name for reader in own if (name := reader.destination.set_aside(suffix))]
             place = self.settings.set_aside / self.feed.label / f"{flow.log.path.name}.{suffix}"
             if flow.log.set_aside(place):
                 found.append(str(place))

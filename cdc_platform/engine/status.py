@@ -11,6 +11,8 @@ from cdc_platform.change_log.chunks import Chunk
 from cdc_platform.config.load import Pipeline
 from cdc_platform.config.settings import Settings
 from cdc_platform.engine.capture import resumable
+from cdc_platform.engine.derivation.opened import open_derivation
+from cdc_platform.engine.derivation.standing import standing
 from cdc_platform.engine.feeds import Feed, Flow, feed_of, feeds_of, open_feed, open_flow
 from cdc_platform.engine.lag import lag_seconds, oldest_unapplied
 from cdc_platform.engine.locks import exclusive
@@ -63,8 +65,9 @@ def status(
 ) -> list[PipelineStatus]:
     """The state of the chosen pipelines, in order."""
     found: dict[str, PipelineStatus] = {}
-    for name in feeds_of(chosen):
-        mine = [p for p in chosen if feed_of(p) == name]
+    plain = [p for p in chosen if not p.derived]
+    for name in feeds_of(plain):
+        mine = [p for p in plain if feed_of(p) == name]
         try:
             with open_feed(settings, environment, everything, name) as feed, _reader(feed) as busy:
                 for pipeline in mine:
@@ -72,6 +75,9 @@ def status(
         except CdcError as error:
             for pipeline in mine:
                 found.setdefault(pipeline.id, _blind(settings, environment, pipeline, error))
+    for pipeline in chosen:
+        if pipeline.derived:
+            found[pipeline.id] = _derived(settings, environment, everything, pipeline)
     return [found[p.id] for p in chosen]
 
 
@@ -100,6 +106,33 @@ def _status(
     kept = _keeping(feed, position)
     threshold = pipeline.config.observability.wal_kept_warning_mb
     return replace(found, wal_kept_bytes=kept.kept_bytes, warnings=tuple(warnings(kept, threshold)))
+
+
+def _derived(
+    settings: Settings, environment: Mapping[str, str], everything: Sequence[Pipeline], pipeline: Pipeline
+) -> PipelineStatus:
+    remembered = recall(settings.home, pipeline.id)
+    found = PipelineStatus(pipeline.id, "failed", None, None, None, None, None)
+    gap: OpenGap | None = None
+    try:
+        flow = open_derivation(settings, environment, pipeline)
+        gap = flow.gap()
+        now = standing(settings, environment, everything, flow)
+        snapshot = next((chunk for one in flow.inputs.values() if (chunk := one.log.unfinished())), None)
+        state: State = "busy" if now.busy else _state(flow.captured(), snapshot, now.lag_seconds, remembered)
+        lag = now.lag_seconds if flow.captured() else None
+        last_error = remembered.message if remembered and remembered.kind != Gap.kind else None
+        found = PipelineStatus(
+            pipeline.id, state, now.head, now.captured, now.applied, lag, last_error, snapshot=snapshot
+        )
+    except Gap as error:
+        found = replace(found, state="gap", last_error=str(error))
+    except CdcError as error:
+        state = "unreachable" if isinstance(error, Unavailable) else "failed"
+        found = replace(found, state=state, last_error=str(error))
+    if gap is not None:
+        found = replace(found, state="gap", gap=gap, last_error=gap.reason, lag_seconds=None)
+    return found
 
 
 def _keeping(feed: Feed, position: Position | None) -> Keeping:

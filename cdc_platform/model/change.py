@@ -38,11 +38,14 @@ class ChangeBatch:
     A cell is a value, null, or unchanged. `holes` has, for each column where `after` may lack a cell that the change
     left as it was (Postgres' unchanged TOAST values, MySQL's partial row images), a boolean series: True where it
     does, and the cell is null there. Only UPDATEs have holes; the engine fills them before anything is logged.
+
+    In a `bare` batch no UPDATE has a `before`: the engine takes it from the rows that were logged (engine/former.py).
     """
 
     schema: TableSchema
     frame: pl.DataFrame
     holes: Mapping[str, pl.Series] = field(default_factory=dict)
+    bare: bool = False
 
     def __len__(self) -> int:
         return self.frame.height

@@ -57,6 +57,10 @@ class Evidence:
         """The inverse of `text`."""
         return cls(**json.loads(text))
 
+    def between(self, start: str, end: str) -> Evidence:
+        """The same, of events between these positions."""
+        return replace(self, start=start, end=end)
+
     def followed_by(self, later: Evidence) -> Evidence:
         """Both as one."""
         shared = self.last_transaction is not None and self.last_transaction == later.first_transaction

@@ -140,6 +140,12 @@ class Notation:
         text = self._place(position.at)
         return f"{text}#{position.ordinal}" if position.ordinal else text
 
+    def lsn(self, position: Position) -> str:
+        """What stands in an event's `lsn` to order it behind all changes of its key before `position`."""
+        if self.kind == "version":
+            return f"{position.at:010d}/{position.ordinal:010d}"
+        return self.format(position)
+
     def parse(self, text: str) -> Position:
         """The inverse of `format`. Raises ConfigError that says the form."""
         plain, _, suffix = text.partition("#")

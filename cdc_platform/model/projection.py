@@ -200,7 +200,7 @@ def rule_of(column: Column, rules: Mapping[int, ColumnRule]) -> ColumnRule:
 
 def target_type(column: Column, rule: ColumnRule, destination: Format) -> pa.DataType:
     """The Arrow type that a column has at the destination."""
-    return _CASTS[rule.cast] if rule.cast else _default(column.type, destination)
+    return _CASTS[rule.cast] if rule.cast else default_type(column.type, destination)
 
 
 def check_names(fields: Sequence[TargetField]) -> None:
@@ -216,7 +216,8 @@ def order_columns(order: Order) -> tuple[str, ...]:
     return ("_cdc_source_lsn",) if order == "lsn" else ("_cdc_binlog_file", "_cdc_binlog_position")
 
 
-def _default(kind: pa.DataType, destination: Format) -> pa.DataType:
+def default_type(kind: pa.DataType, destination: Format) -> pa.DataType:
+    """The type that a column of this one has in a format."""
     if destination == "iceberg" and (pa.types.is_int8(kind) or pa.types.is_int16(kind)):
         return pa.int32()
     if destination == "deltalake" and kind == _NAIVE:

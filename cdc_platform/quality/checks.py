@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from cdc_platform.errors import CdcError
 from cdc_platform.model.digest import Digest
+
+DEFAULT_LAG_THRESHOLD_SECONDS = 300.0
 
 Status = Literal["PASS", "FAIL", "WARNING"]
 ValidationType = Literal["row_count", "checksum", "lag", "schema", "verify"]
@@ -30,6 +33,15 @@ class Verdict:
     @property
     def details_json(self) -> str:
         return json.dumps(self.details, default=str, sort_keys=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The verdicts on one pipeline; with an error, those that could be had before it."""
+
+    pipeline: str
+    verdicts: tuple[Verdict, ...]
+    error: CdcError | None = None
 
 
 def row_count(source: int, destination: int, position: str, tolerance: float = 0.0) -> Verdict:

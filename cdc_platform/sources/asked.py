@@ -17,12 +17,13 @@ Method = Literal["native", "debezium", "timestamp-based"]
 @dataclass(frozen=True, slots=True)
 class TableAsked:
     """A table: its key where it is not the source's own, the column that tells when a row changed, the topic of its
-    events, and the columns that are read as the server's own text."""
+    events, and the columns that are read as the server's own text. Of a `history` the rows are changes themselves."""
 
     primary_key: Sequence[str] | None = None
     cdc_column: str | None = None
     topic: str | None = None
     as_text: Collection[str] = frozenset()
+    history: bool = False
 
 
 @dataclass(frozen=True, slots=True)

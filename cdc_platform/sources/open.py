@@ -32,6 +32,14 @@ def open_source(asked: Asked) -> Source:
 
             connection = PostgresConnection.from_mapping(dict(asked.connection))
             return PostgresEngine(connection, asked.name, asked.state, asked.properties, as_text=asked.as_text)
+        case "deltalake", "native":
+            from cdc_platform.sources.lake.connection import delta_source
+
+            return delta_source(asked)
+        case "iceberg", "native":
+            from cdc_platform.sources.lake.connection import iceberg_source
+
+            return iceberg_source(asked)
         case other:
             raise ConfigError(f"source.type: {other[0]} cannot be read by cdc_method: {other[1]} yet")
 

@@ -38,7 +38,7 @@ def test_simulate_tells_operations_by_table(world: World) -> None:
 
 
 def test_run_and_status_have_the_documented_keys(world: World) -> None:
-    first = world.cdc("run", "--json")
+    first = world.cdc_apart("run", "--json")
     assert {p["pipeline"] for p in first} == {p.id for p in world.pipelines()}
     assert all(set(p) == {"pipeline", "events", "snapshot_rows", "from", "to", "seconds", "evidence"} for p in first)
     assert sum(p["snapshot_rows"] for p in first) == 300 + 500 + 200 + 300 + SMALL.evolution
@@ -59,7 +59,7 @@ def test_status_of_what_was_never_run_and_of_a_server_that_is_down(world: World)
 
 def test_a_server_that_is_down_does_not_stop_the_other_sources_pipelines(world: World) -> None:
     world.extra["POSTGRES_PORT"] = "1"
-    documents = {p["pipeline"]: p for p in world.cdc("run", "--json", code=3)}
+    documents = {p["pipeline"]: p for p in world.cdc_apart("run", "--json", code=3)}
     assert documents["mysql_products_cdc"]["snapshot_rows"] == 200
     assert "127.0.0.1:1" in documents["postgres_customers_cdc"]["error"]
 

@@ -16,8 +16,8 @@ import pytest
 import cdc_platform.destinations.delta_log
 from cdc_platform.destinations.commit import Conflict
 from cdc_platform.destinations.delta import DeltaDestination
-from cdc_platform.destinations.delta_feed import read_feed
 from cdc_platform.errors import CdcError, NeedsPerson, Unavailable
+from cdc_platform.lake.delta_feed import read_feed
 from cdc_platform_tests.destinations.conftest import MAPPED, DeltaLake, layout
 from cdc_platform_tests.destinations.rows import at, by_key, frame, frames, row
 from cdc_platform_tests.destinations.shapes import FIRST, added, changed, renamed, rows

@@ -13,8 +13,8 @@ import pytest
 from deltalake import DeltaTable
 
 from cdc_platform.destinations.delta import DeltaDestination
-from cdc_platform.destinations.delta_feed import read_feed
 from cdc_platform.errors import ConfigError, Gap, NeedsPerson, NotUnderstood, Unavailable
+from cdc_platform.lake.delta_feed import read_feed
 from cdc_platform.model.target import TargetField, TargetSchema
 from cdc_platform_tests.destinations.conftest import MAPPED, layout
 from cdc_platform_tests.destinations.rows import FIELDS, SCHEMA, TYPES, at, deleted, frame, frames, row
@@ -124,7 +124,7 @@ def test_partition_values_of_every_type(tmp_path: Path) -> None:
 def test_frames_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     destination = _made(tmp_path, MAPPED, SCHEMA)
     destination.append(iter([frame(*(row(i) for i in range(250)))]), at(1))
-    monkeypatch.setattr("cdc_platform.destinations.delta_rows._BATCH_ROWS", 100)
+    monkeypatch.setattr("cdc_platform.lake.parquet_rows._BATCH_ROWS", 100)
     assert [part.height for part in read_feed(tmp_path, 1, 1)] == [100, 100, 50]
 
 

@@ -17,8 +17,8 @@ from deltalake import DeltaTable
 import cdc_platform.destinations.delta_create
 import cdc_platform.destinations.delta_log
 from cdc_platform.destinations.delta import DeltaDestination
-from cdc_platform.destinations.delta_feed import read_feed
 from cdc_platform.errors import CdcError, NotUnderstood, SchemaConflict, Unavailable
+from cdc_platform.lake.delta_feed import read_feed
 from cdc_platform.model.target import TargetSchema
 from cdc_platform_tests.destinations.conftest import MAPPED, DeltaLake, layout
 from cdc_platform_tests.destinations.rows import at

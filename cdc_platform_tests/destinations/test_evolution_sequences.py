@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 
 from cdc_platform.destinations.delta import DeltaDestination
-from cdc_platform.destinations.delta_feed import read_feed
+from cdc_platform.lake.delta_feed import read_feed
 from cdc_platform.model.target import TargetField, TargetSchema
 from cdc_platform_tests.destinations.conftest import MAPPED, DeltaLake, layout
 from cdc_platform_tests.destinations.rows import PROCESSED, at

@@ -25,6 +25,9 @@ from cdc_platform.config.load import Pipeline
 from cdc_platform.config.settings import Settings
 from cdc_platform.engine.apply import apply
 from cdc_platform.engine.capture import capture
+from cdc_platform.engine.derivation.opened import open_derivation
+from cdc_platform.engine.derivation.verified import up_to_date
+from cdc_platform.engine.derivation.verified import verified as verified_derivation
 from cdc_platform.engine.feeds import Feed, Flow, feed_of, feeds_of, open_feed, open_flow
 from cdc_platform.engine.follow import Capture
 from cdc_platform.engine.locks import exclusive
@@ -35,6 +38,7 @@ from cdc_platform.engine.shaping import present_projection
 from cdc_platform.engine.validity import held_by, quarantine_of
 from cdc_platform.engine.verification import kept as keeping
 from cdc_platform.engine.verification.compare import Compared, Comparison, Work
+from cdc_platform.engine.verification.differences import KIND, KINDS, KeyDifferences
 from cdc_platform.engine.verification.expected import Expected
 from cdc_platform.engine.verification.lake import Lake
 from cdc_platform.engine.verification.marks import Marking
@@ -78,6 +82,11 @@ class Verified:
     seconds: float = 0.0
     error: CdcError | None = None
 
+    def tell(self, keys: KeyDifferences) -> None:
+        """Take over which keys differ."""
+        counts, self.keys = keys.settled()
+        self.missing, self.unexpected, self.different = (counts[kind] for kind in KINDS)
+
     @property
     def equal(self) -> bool:
         return not (self.missing or self.unexpected or self.different or self.columns)
@@ -100,8 +109,9 @@ def verify(
 ) -> list[Verified]:
     """Compare, and mend where asked to; recorded as validation results."""
     results: dict[str, Verified] = {}
-    for name in feeds_of(chosen):
-        mine = [p for p in chosen if feed_of(p) == name]
+    plain = [p for p in chosen if not p.derived]
+    for name in feeds_of(plain):
+        mine = [p for p in plain if feed_of(p) == name]
         try:
             with open_feed(settings, environment, everything, name) as feed:
                 flows = [open_flow(settings, environment, p) for p in mine]
@@ -110,8 +120,41 @@ def verify(
         except CdcError as error:
             for pipeline in mine:
                 results.setdefault(pipeline.id, Verified(pipeline.id, error=error))
+    for pipeline in chosen:
+        if pipeline.derived:
+            results[pipeline.id] = _verify_derived(settings, environment, everything, pipeline, options, progress)
     record(settings.validation_results, [(v.pipeline, v.verdict) for v in results.values() if v.error is None])
     return [results[p.id] for p in chosen]
+
+
+def _verify_derived(
+    settings: Settings,
+    environment: Mapping[str, str],
+    everything: Sequence[Pipeline],
+    pipeline: Pipeline,
+    options: Options,
+    progress: Progress,
+) -> Verified:
+    """A derived table against what its inputs' change logs make of it."""
+    began = time.monotonic()
+    one = Verified(pipeline.id)
+    try:
+        flow = open_derivation(settings, environment, pipeline)
+        up_to_date(settings, environment, everything, flow, progress)
+        compared = verified_derivation(flow, progress, options.repair)
+        one.position, one.columns = compared.position, compared.columns
+        if (found := compared.found) is not None:
+            one.rows = found.expected.rows
+            keys = KeyDifferences(flow.definition.table.key)
+            for kind, those in zip(KINDS, (found.missing, found.unexpected, found.different), strict=True):
+                keys.add(those.with_columns(pl.lit(kind).alias(KIND)))
+            one.tell(keys)
+            after = compared.after if compared.after is not None else found
+            one.repaired = not one.equal and after.equal
+    except CdcError as error:
+        one.error = error
+    one.seconds = time.monotonic() - began
+    return one
 
 
 def _verify_source(
@@ -189,9 +232,8 @@ class _Verification:
             found.repaired = first.equal or self._repair(comparison, first).equal
 
     def _tell(self, found: Verified, compared: Compared) -> None:
-        counts, found.keys = compared.keys.settled()
-        found.missing, found.unexpected, found.different = (counts[k] for k in ("missing", "unexpected", "different"))
-        if not any(counts.values()):
+        found.tell(compared.keys)
+        if not (found.missing or found.unexpected or found.different):
             # Files that cannot be read, whose rows nobody lacks; files of another size than is said of them.
             found.unexpected = len(compared.lost) + len(compared.misfits)
 
@@ -200,7 +242,8 @@ class _Verification:
         flow = self.flow
         if compared.state:
             fingerprint = self.feed.source.fingerprints([flow.table])[flow.table]
-            reconcile(flow.log, flow.table, self.snapshot, fingerprint, self.feed.source.format(self.snapshot.position))
+            text = self.feed.source.notation().lsn(self.snapshot.position)
+            reconcile(flow.log, flow.table, self.snapshot, fingerprint, text)
             apply(flow)
             comparison, compared = self._compare(compared.kept)
         if compared.surplus or compared.lost or compared.misfits:

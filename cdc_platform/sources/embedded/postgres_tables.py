@@ -234,11 +234,15 @@ class Tables:
         before = [one.source_id for one in known[:here] if one is not None and one.source_id is not None]
         after = [one.source_id for one in known[here:] if one is not None and one.source_id is not None]
         low, high = max(before, default=0), min(after, default=1 << 16)
-        earlier = {one.source_id for one in table.shape.columns if one.name not in told.names}
-        open_numbers = {n for n in (*attributes.dropped, *(a.number for a in attributes.streamed)) if low < n < high}
-        possible = open_numbers - {number for number in earlier if number in attributes.dropped}
-        found = [one for one in now.columns if one.source_id in possible]
-        if len(possible) != 1 or not found or not _same(replace(column, name=found[0].name), found[0]):
+        taken = {one.source_id for one in known if one is not None}
+        earlier = {one.source_id for one in table.shape.columns}
+        found = [
+            one for one in now.columns
+            if one.source_id is not None and low < one.source_id < high and one.source_id not in taken
+            and _same(replace(column, name=one.name), one)
+        ]  # fmt: skip
+        gone = [number for number in attributes.dropped if low < number < high and number not in earlier]
+        if len(found) != 1 or gone:
             return None
         return replace(found[0], name=column.name, nullable=True)
 

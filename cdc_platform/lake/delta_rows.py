@@ -1,6 +1,5 @@
-"""The rows of one data file of a Delta table, in the table's names and types and in bounded memory.
+"""The rows of one data file of a Delta table: columns are found by physical name, which no rename changes.
 
-Columns are found by physical name: one that the file lacks is null, one that is narrower in the file is cast.
 Partition columns are in the log alone, as text. Queries over many files at once are delta_upsert.py's.
 Formats: PROTOCOL.md, "Partition Value Serialization".
 """
@@ -9,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 import polars as pl
 import pyarrow.parquet as pq
 
-from cdc_platform.destinations.delta_table import DeltaColumn, arrow_type
 from cdc_platform.errors import NotUnderstood
+from cdc_platform.lake.delta_columns import DeltaColumn, arrow_type
+from cdc_platform.lake.parquet_rows import Cell, read_cells
 from cdc_platform.model.projection import polars_type
-
-_BATCH_ROWS: Final = 64 << 10
 
 
 def read_rows(file: Path, columns: Sequence[DeltaColumn], values: Mapping[str, str | None]) -> Iterator[pl.DataFrame]:
@@ -26,15 +23,18 @@ def read_rows(file: Path, columns: Sequence[DeltaColumn], values: Mapping[str, s
 
     Raises NotUnderstood, OSError, pyarrow's and Polars' errors.
     """
-    with pq.ParquetFile(file) as source:
-        held = [column for column in columns if column.physical in source.schema_arrow.names]
-        names = [column.physical for column in held if column.physical not in values]
-        for batch in source.iter_batches(_BATCH_ROWS, columns=names):
-            frame = pl.from_arrow(batch)
-            assert isinstance(frame, pl.DataFrame)
-            # A batch without columns has lost its number of rows.
-            rows = batch.num_rows
-            yield pl.DataFrame([_column(column, frame, values, rows) for column in columns])
+    return read_cells(file, cells(columns, values))
+
+
+def cells(columns: Sequence[DeltaColumn], values: Mapping[str, str | None]) -> list[Cell]:
+    """Where the columns are in a file with these partition values. Raises NotUnderstood."""
+    return [_cell(column, column_type(column), values) for column in columns]
+
+
+def _cell(column: DeltaColumn, kind: pl.DataType, values: Mapping[str, str | None]) -> Cell:
+    if column.physical in values:
+        return Cell(column.name, kind, constant=parsed(values[column.physical], kind))
+    return Cell(column.name, kind, stored=column.physical)
 
 
 def file_types(file: Path) -> dict[str, object]:
@@ -49,22 +49,6 @@ def column_type(column: DeltaColumn) -> pl.DataType:
     if kind is None:
         raise NotUnderstood(f"column '{column.name}' is {column.word}, which this platform does not read")
     return polars_type(kind)
-
-
-def _column(column: DeltaColumn, frame: pl.DataFrame, values: Mapping[str, str | None], rows: int) -> pl.Series:
-    wanted = column_type(column)
-    if column.physical in values:
-        return parsed(values[column.physical], wanted).new_from_index(0, rows).alias(column.name)
-    if column.physical not in frame.columns:
-        return pl.Series(column.name, [None], wanted).new_from_index(0, rows)
-    series = frame[column.physical].alias(column.name)
-    if series.dtype == wanted:
-        return series
-    if isinstance(wanted, pl.Datetime) and isinstance(series.dtype, pl.Datetime):
-        # Instants are UTC in Parquet, whether the file says so (others' INT96 cannot).
-        series = series.dt.replace_time_zone(None) if series.dtype.time_zone in (None, "UTC") else series
-        return series.dt.cast_time_unit("us").dt.replace_time_zone(wanted.time_zone)
-    return series.cast(wanted, strict=True)
 
 
 def parsed(text: str | None, wanted: pl.DataType) -> pl.Series:
