@@ -35,9 +35,10 @@ _GAP, _RESYNC = "log.gap.committing", "log.resync.committing"
 _STAGED = (*_ANEW, _GAP, _RESYNC)
 """Places that a stage has to be set for; so they are cases of their own."""
 # What rows a statement changed unlogged is told by MySQL's binlog itself.
+_DEBEZIUM = tuple(place for place in FAILPOINTS if place.startswith("debezium."))  # see cdc_platform_tests/embedded
 _OTHERS = {
-    "postgres": ("mysql.log.opened",),
-    "mysql": (*(place for place in FAILPOINTS if place.startswith("postgres.")), "capture.shape.marked"),
+    "postgres": ("mysql.log.opened", *_DEBEZIUM),
+    "mysql": (*(p for p in FAILPOINTS if p.startswith("postgres.")), "capture.shape.marked", *_DEBEZIUM),
 }
 
 

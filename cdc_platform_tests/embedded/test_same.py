@@ -10,7 +10,9 @@ from contextlib import suppress
 
 import polars as pl
 import psycopg2
+import pytest
 
+from cdc_platform.errors import NotUnderstood
 from cdc_platform.model.change import ChangeBatch, Entry
 from cdc_platform.model.position import Position
 from cdc_platform_tests.embedded.conftest import Bench, Pair, merged, needs_engine, table
@@ -130,6 +132,15 @@ def test_every_type_is_the_same_or_refused(bench: Bench) -> None:
                     cursor.execute(f"insert into {name} (c) values (%s)", [value])
         bench.run(f"update {name} set c = null where id = 2", f"delete from {name} where id = 3")
     assert sum(assert_same(pair).values()) > 500
+
+
+def test_types_that_debezium_has_otherwise_are_refused(bench: Bench) -> None:
+    bench.run(*(part for part in SETUP.split(";\n") if part.strip()))
+    types = sorted({*REFUSED, *(case.type for case in CASES if case.type.endswith("]"))} - {"pair[]"})
+    for number, type_ in enumerate(types):
+        bench.run(f"create table r{number} (id int primary key, c {type_})")
+        with pytest.raises(NotUnderstood, match="column 'c': Debezium does not have"):
+            bench.pair(f"r{number}")
 
 
 def _possible(case: Case) -> bool:

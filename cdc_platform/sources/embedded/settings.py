@@ -18,9 +18,9 @@ from cdc_platform.sources.postgres.connection import SETTINGS, PostgresConnectio
 
 _FREE: Final = re.compile(
     r"max\.batch\.size|max\.queue\.size(\.in\.bytes)?|poll\.interval\.ms|status\.update\.interval\.ms"
-    r"|record\.processing\.threads|slot\.(max\.retries|retry\.delay\.ms)|slot\.stream\.params"
-    r"|database\.(initial\.statements|query\.timeout\.ms|tcpKeepAlive)|driver\.(socketTimeout|loginTimeout|tcpKeepAlive|targetServerType|sslfactory)|min\.row\.count\.to\.stream\.results"
-    r"|connect\.(timeout\.ms|keep\.alive(\.interval\.ms)?)|xmin\.fetch\.interval\.ms"
+    r"|record\.processing\.threads|slot\.(max\.retries|retry\.delay\.ms)|xmin\.fetch\.interval\.ms"
+    r"|database\.(query\.timeout\.ms|tcpKeepAlive)|driver\.(socketTimeout|loginTimeout|sslfactory)"
+    r"|connect\.(timeout\.ms|keep\.alive(\.interval\.ms)?)"
 )
 _DRIVERS: Final = ("client_encoding", "datestyle")  # that Java's driver sets by itself, and insists on
 _KNOWN: Final = "max.batch.size, max.queue.size, poll.interval.ms, time-outs and the like"
