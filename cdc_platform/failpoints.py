@@ -32,6 +32,8 @@ FAILPOINTS: Final[Mapping[str, str]] = MappingProxyType(
         "postgres.slot.moving": "the server is about to be told what it may forget",
         "postgres.slot.moved": "the server has been told",
         "mysql.log.opened": "the server is ready to send its binlog, nothing was asked for",
+        "debezium.batch.read": "Debezium's engine has handed on messages, and nothing was made of them",
+        "debezium.spooled": "a part of a large transaction waits for its end",
         "capture.prepared": "a new table is prepared at the source",
         "capture.snapshot.begun": "a snapshot is open at the source, nothing was read",
         "capture.snapshot.read": "a batch of the snapshot was read, and is not written",

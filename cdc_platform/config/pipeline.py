@@ -88,6 +88,20 @@ class PollingConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class DebeziumConfig:
+    """Of `cdc_method: debezium` on a database: properties of the embedded engine, those that change no value."""
+
+    properties: dict[str, str] = field(default_factory=dict, repr=False)
+
+    @field_validator("properties", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {name: str(one) if isinstance(one, (int, float)) else one for name, one in value.items()}
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class SourceConfig:
     """Where changes come from. `connection` keeps its `${NAME}`s until a connection is opened (load.resolve).
 
@@ -100,6 +114,7 @@ class SourceConfig:
     name: str = ""
     snapshot: SnapshotConfig = field(default_factory=SnapshotConfig)
     polling: PollingConfig | None = None
+    debezium: DebeziumConfig = field(default_factory=DebeziumConfig)
 
     @field_validator("name")
     @classmethod

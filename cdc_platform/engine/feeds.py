@@ -169,6 +169,7 @@ def open_feed(
         settings.home / "state" / "sources" / file_name(name),
         _asked(mine, schema),
         _polling(config),
+        config.source.debezium.properties,
     )
     source = open_source(asked)
     try:

@@ -39,7 +39,8 @@ class Polling:
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A source. `connection` has its variables filled; `name` is that of what the platform makes at the server, `state`
-    a folder for what the source may lose. `polling` is for the timestamp-based method."""
+    a folder for what the source may lose. `polling` is for the timestamp-based method, `properties` are those of Debezium's
+    engine."""
 
     type: SourceType
     method: Method
@@ -49,6 +50,7 @@ class Asked:
     state: Path
     tables: Mapping[TableName, TableAsked] = field(default_factory=dict)
     polling: Polling = field(default_factory=Polling)
+    properties: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def as_text(self) -> dict[TableName, Collection[str]]:

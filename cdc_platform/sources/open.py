@@ -36,6 +36,12 @@ def open_source(asked: Asked) -> Source:
 
             topics = {table: one.topic for table, one in asked.tables.items()}
             return KafkaSource(KafkaConnection.from_mapping(asked.connection), asked.name, topics)
+        case "postgres", "debezium":
+            from cdc_platform.sources.embedded.postgres import PostgresEngine
+            from cdc_platform.sources.postgres.connection import PostgresConnection
+
+            connection = PostgresConnection.from_mapping(dict(asked.connection))
+            return PostgresEngine(connection, asked.name, asked.state, asked.properties, as_text=asked.as_text)
         case "deltalake", "native":
             from cdc_platform.sources.lake.connection import delta_source
 

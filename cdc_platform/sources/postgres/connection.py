@@ -27,7 +27,7 @@ _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full
 
 # Text of one value must be the same in the snapshot and in the stream, whatever the role's or database's own
 # settings are; a reading session must neither be cut short nor silently see less (row_security).
-_SETTINGS = {
+SETTINGS = {
     "client_encoding": "UTF8",
     "datestyle": "ISO,YMD",
     "intervalstyle": "postgres",
@@ -98,7 +98,7 @@ class PostgresConnection:
         for key, file in (("sslrootcert", self.sslrootcert), ("sslcert", self.sslcert), ("sslkey", self.sslkey)):
             if file and file != "system" and not Path(file).is_file():
                 raise ConfigError(f"connection: {key}: there is no file {file}")
-        options = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
+        options = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
         return psycopg2.extensions.make_dsn(
             host=self.host,
             port=self.port,
@@ -146,7 +146,7 @@ class PostgresConnection:
         with self.errors():
             connection = adbc_driver_postgresql.dbapi.connect(self.dsn(), autocommit=True)
             with closing(connection.cursor()) as cursor:
-                cursor.execute(f"select {', '.join(map(_set_config, _SETTINGS.items()))}")
+                cursor.execute(f"select {', '.join(map(_set_config, SETTINGS.items()))}")
             return connection
 
     @contextmanager
