@@ -72,10 +72,6 @@ class LakeSnapshot:
         wanted = list(dict.fromkeys([*columns, *(ranges[0].columns if ranges else ())]))
         return canonical.digests(self._frames(table, wanted), columns, ranges)
 
-    def resume(self, table: TableName) -> str | None:
-        """None: the position says all."""
-        return None
-
     def _lsn(self) -> pl.Expr:
         """Behind all changes of the version, before those of the next."""
         return pl.lit(NOTATION.lsn(self.position)).alias("lsn")
