@@ -44,7 +44,6 @@ def test_a_death_at_each_place(numbers: Shop, forking: Forks, tmp_path: Path, de
     words = tmp_path / "words"
     cases = [(place, action) for place in PLACES for action in ("kill", "lost") if action == "kill" or place in REPLIES]
     assert len(cases) == 4
-    twice = 0
     for number, (place, action) in enumerate(cases, start=1):
         first = number * 1000
         numbers.sql(f"insert into number select i, 'x' from generate_series({first}, {first + 99}) i")
@@ -61,7 +60,7 @@ def test_a_death_at_each_place(numbers: Shop, forking: Forks, tmp_path: Path, de
     if delivery == "transactional":
         assert twice == 0
     else:
-        assert twice >= 100, "killed before the place was said, the batch comes again"
+        assert twice > 0, "killed before the place was said, a batch comes again (the forks work in small portions)"
 
 
 def test_a_death_when_the_topic_was_made_and_mended(numbers: Shop, forking: Forks, tmp_path: Path) -> None:  # noqa: F811
