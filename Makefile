@@ -1,6 +1,6 @@
 # Everything starts here; `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-mysql test-large verify-soak test-spark test-kafka bench-kafka crashes soak check format bench clean
+.PHONY: help setup demo dev test test-mysql test-large test-lake verify-soak derived-soak test-spark test-kafka bench-kafka crashes soak polls check format bench clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(shell $(p) -c 'import sys; print(sys.executable) if (3, 11) <= sys.version_info[:2] <= (3, 13) else None' 2>/dev/null)))
@@ -38,8 +38,12 @@ test-mysql: setup ## the tests of MySQL sources on a real MySQL 9.7 (fetched onc
 test-large: setup ## the scenarios of one large transaction with two million rows
 	CDC_TESTS_LARGE_ROWS=2000000 $(BIN)/pytest -n 0 cdc_platform_tests/scenarios -k large_transaction
 
+test-lake: SEEDS ?= 20
+test-lake: setup ## random commits to lake tables that are sources, SEEDS=20 sequences of each kind
+	CDC_TESTS_LAKE_SEEDS=$(SEEDS) $(BIN)/pytest cdc_platform_tests/lake/test_lake_sequences.py
+
 verify-soak: setup ## N verifications (10000) under a workload, of which none may find anything
-	$(BIN)/python -m cdc_platform_tests.verification.soak $(or $(N),10000)
+	$(BIN)/python -m cdc_platform_tests.verification.soak $(or $(N),10000) $(if $(JOBS),--jobs $(JOBS))
 
 test-spark: setup ## what Spark says of our tables: fetched into .spark (400 MB), needs Java 17
 	@"$(PYTHON)" infra/get_spark.py "$$("$(PYTHON)" infra/get_uv.py)" .spark
@@ -57,9 +61,16 @@ crashes: SEEDS ?= 20
 crashes: setup ## a death at each named place on SEEDS=20 seeded workloads of each system (about 3 minutes of CPU a seed)
 	CDC_TESTS_CRASH_SEEDS=$(SEEDS) $(BIN)/pytest cdc_platform_tests/crashes/test_places.py
 
+derived-soak: setup ## derived tables on N=100 random workloads, kept by changes and through deaths
+	CDC_TESTS_DERIVED_SEEDS=$(or $(N),100) $(BIN)/pytest cdc_platform_tests/derivation/test_random.py
+
 soak: MINUTES ?= 60
 soak: setup ## workload, changes of shape and random kills for MINUTES=60, with SEED=1 the same again
 	$(BIN)/python -m cdc_platform_tests.crashes.soak $(MINUTES) $(SEED)
+
+polls: SEEDS ?= 10
+polls: setup ## random work and deaths on tables that are polled, SEEDS=10 on both systems
+	CDC_TESTS_TIMESTAMP_SEEDS=$(SEEDS) CDC_TESTS_TIMESTAMP_ROUNDS=12 $(BIN)/pytest cdc_platform_tests/timestamp/test_random.py
 
 check: setup ## lint, format, types, layers, definitions
 	$(BIN)/ruff check .

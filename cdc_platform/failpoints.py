@@ -69,6 +69,11 @@ FAILPOINTS: Final[Mapping[str, str]] = MappingProxyType(
         "apply.reading": "commits of a log are about to be read for a destination",
         "apply.evolved": "a destination has its new shape, and none of the rows that have it",
         "apply.committed": "rows are in their destination",
+        "publish.topic.made": "a topic is there, nothing was published to it",
+        "publish.topic.mended": "a topic has its settings again",
+        "publish.sending": "a part of a batch of events is on its way to a topic",
+        "publish.sent": "a batch of events is with the broker, and that it is nowhere said",
+        "publish.placed": "events, and how far they go, are with the broker",
         "derive.reading": "commits of the inputs' logs are about to be read for a derived table",
         "derive.committed": "a derived table has its rows, its mirrors are those of before",
         "derive.keeping": "the list of a derived table's mirrors lies beside its place",
@@ -82,7 +87,7 @@ FAILPOINTS: Final[Mapping[str, str]] = MappingProxyType(
 """Every place by name, and what has happened when a process comes there."""
 
 REPLIES: Final = frozenset(
-    "postgres.slot.moved log.commit.made delta.commit.made iceberg.commit.made check.recorded".split()
+    "postgres.slot.moved log.commit.made delta.commit.made iceberg.commit.made check.recorded publish.placed".split()
 )
 """Those where a reply can be lost: what was asked for is done, and an error comes instead of the answer."""
 

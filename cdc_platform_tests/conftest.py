@@ -189,6 +189,13 @@ def drop_slots(cursor: psycopg2.extensions.cursor, database: str) -> None:
 
 @pytest.fixture
 def mysql_database(mysql: ServerState) -> Iterator[ServerState]:
+    with new_mysql_database(mysql) as state:
+        yield state
+
+
+@contextmanager
+def new_mysql_database(mysql: ServerState) -> Iterator[ServerState]:
+    """An empty database, dropped at the end."""
     database = f"test_{secrets.token_hex(6)}"
     with closing(
         pymysql.connect(

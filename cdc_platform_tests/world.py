@@ -115,6 +115,10 @@ class World:
 
         It runs in this process: loading the libraries anew takes longer than most commands.
         """
+        return self._said(arguments, code, *self.invoke(*arguments))
+
+    def invoke(self, *arguments: str) -> tuple[int, str, str]:
+        """The command in this process: its exit code, and its words on stdout and stderr."""
         out, err = StringIO(), StringIO()
         with ExitStack() as outside:
             outside.enter_context(patch.dict(os.environ, self.variables))
@@ -123,10 +127,10 @@ class World:
             outside.enter_context(redirect_stderr(err))
             try:
                 main()
-                ended: object = 0
+                ended = 0
             except SystemExit as exit:
-                ended = exit.code or 0
-        return self._said(arguments, code, ended, out.getvalue(), err.getvalue())
+                ended = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+        return ended, out.getvalue(), err.getvalue()
 
     def cdc_apart(self, *arguments: str, code: int = 0) -> Any:
         """The same in a process of its own."""
@@ -134,7 +138,7 @@ class World:
         out, err = process.communicate(timeout=TIMEOUT_SECONDS)
         return self._said(arguments, code, process.returncode, out, err)
 
-    def _said(self, arguments: Sequence[str], code: int, ended: object, out: str, err: str) -> Any:
+    def _said(self, arguments: Sequence[str], code: int, ended: int, out: str, err: str) -> Any:
         assert ended == code, f"exit code {ended}: {out}{err}"
         assert "Traceback" not in err
         for secret in (self.postgres.password, self.mysql.password):

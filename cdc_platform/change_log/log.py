@@ -151,10 +151,15 @@ class ChangeLog:
         return self._required().notation
 
     def resume(self) -> str | None:
-        """What the source left with the last commit that had such a word, to go on from (`Captured.resume`)."""
+        """What the source left with the last commit that had such a word, to go on from (`Captured.resume`).
+
+        None where a resync came after it: the log goes on from another place then.
+        """
         head = self._loaded()
         said = head.said(RESUME) if head else None
-        return None if said is None else str(self._actions(said)["commitInfo"][0]["cdc.resume"])
+        if head is None or said is None or said < (head.said(standing.RESYNCED) or 0):
+            return None
+        return str(self._actions(said)["commitInfo"][0]["cdc.resume"])
 
     def format(self, position: Position) -> str:
         """A position as text, in the source's own words."""
@@ -434,6 +439,12 @@ class ChangeLog:
                 compared and _by_comparison(files or held),
             )
             held = files
+
+    def compared(self) -> datetime:
+        """When it was last known to hold what its source did: compared, or taken as a snapshot."""
+        head = self._required()
+        known = [head.said(name) for name in (standing.COMPARED, standing.WHOLE)]
+        return self.committed(max(version or 1 for version in known))
 
     def committed(self, version: int) -> datetime:
         """When a version was committed, by this machine's clock."""

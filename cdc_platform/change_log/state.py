@@ -102,7 +102,7 @@ def rows_at(log: ChangeLog, places: pl.DataFrame, seen_as: TableSchema | None = 
             found = wanted[number].join(numbered, on=ROW, how="inner", maintain_order="left")
             if found.height:
                 image = pl.when(BEFORE).then("before").otherwise("after")
-                yield found.with_columns(_as_now(image, shape, schema).alias("row")).drop("before", "after")
+                yield found.with_columns(as_now(image, shape, schema).alias("row")).drop("before", "after")
 
 
 def live_rows(log: ChangeLog) -> Iterator[pl.DataFrame]:
@@ -189,7 +189,7 @@ def _row() -> pl.Expr:
     return pl.when(pl.col("operation") == DELETE).then("before").otherwise("after")
 
 
-def _as_now(row: pl.Expr, shape: SchemaVersion, schema: TableSchema) -> pl.Expr:
+def as_now(row: pl.Expr, shape: SchemaVersion, schema: TableSchema) -> pl.Expr:
     """A row image of an older shape in the columns of the present one."""
     return row if shape.schema == schema else pl.struct(cells(row, shape, schema.columns))
 
@@ -238,14 +238,14 @@ def _marks(frame: pl.DataFrame, shape: SchemaVersion, schema: TableSchema, where
     """One mark an event, or without a key one for each row that came or went."""
     place = where.of(frame)
     if schema.primary_key:
-        rows = frame.select(_as_now(_row(), shape, schema).alias("row"))["row"].struct.unnest()
+        rows = frame.select(as_now(_row(), shape, schema).alias("row"))["row"].struct.unnest()
         gone = pl.col("operation") == DELETE
         counts = frame.select(pl.when(gone).then(0).otherwise(1).cast(pl.Int64).alias(COUNT), gone.alias(BEFORE))
         return pl.concat([marked(rows, schema), place, counts], how="horizontal")
     parts = []
     for image, without, count in (("before", INSERT, -1), ("after", DELETE, 1)):
         concerned = frame["operation"] != without
-        images = frame.filter(concerned).select(_as_now(pl.col(image), shape, schema).alias("row"))
+        images = frame.filter(concerned).select(as_now(pl.col(image), shape, schema).alias("row"))
         marks_of = marked(images["row"].struct.unnest(), schema)
         counts = marks_of.select(
             pl.repeat(count, pl.len(), dtype=pl.Int64).alias(COUNT), pl.repeat(count < 0, pl.len()).alias(BEFORE)

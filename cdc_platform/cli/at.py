@@ -45,7 +45,7 @@ def at(
     everything, chosen = session.pipelines([pipeline])
     for one in chosen:
         flow = open_flow(session.settings, session.environment, one)
-        asked = parse_asked(position or time or "", begun(flow).notation(), datetime.now(UTC))
+        asked = parse_asked(position or time or "", begun(flow).notation(), datetime.now(UTC), place=bool(position))
         then = moment(flow, asked, source_ahead(session.settings, session.environment, everything, flow))
         found = as_of(flow, then, limit)
         opening = flow.destination.opening(found.version.number) if found.version else {}

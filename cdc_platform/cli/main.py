@@ -295,6 +295,8 @@ def _run_document(result: PipelineRun) -> dict[str, object]:
         "evidence": a.proof,
     }
     document |= {"quarantined": a.quarantined} if a.quarantined else {}
+    if (p := result.publication) is not None:
+        document["published"] = {"topic": p.topic, "events": p.events, "to": p.position or None}
     return document | ({"error": str(result.error)} if result.error else {})
 
 

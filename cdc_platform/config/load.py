@@ -11,7 +11,7 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cdc_platform.config.documents import read_documents
 from cdc_platform.config.pipeline import DestinationConfig, PipelineConfig
+from cdc_platform.config.publish import LATE, PublishConfig
 from cdc_platform.errors import CdcError, ConfigError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
@@ -27,6 +28,8 @@ _UNKNOWN_KEY = {"unexpected_keyword_argument", "extra_forbidden"}
 # What pydantic adds to a key's path: the whole's own name, and which form of a rule's operand was read.
 _NO_KEYS = {"PipelineConfig", "OtherColumn", "Constant"}
 _ADAPTER = TypeAdapter(PipelineConfig)
+# Filled when a connection is opened.
+_LATE = {"source.connection", *(f"publish.{key}" for key in LATE)}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -96,12 +99,23 @@ def connection_of(pipeline: Pipeline, environment: Mapping[str, str]) -> dict[st
     return filled
 
 
+def publish_of(pipeline: Pipeline, environment: Mapping[str, str]) -> PublishConfig | None:
+    """What `publish:` says, with every `${NAME}` filled."""
+    given = pipeline.config.publish
+    if given is None:
+        return None
+    late = {key: value for key, value in dataclasses.asdict(given).items() if key in LATE}
+    filled = _fill(late, environment, pipeline.file, "publish")
+    assert isinstance(filled, dict)
+    return dataclasses.replace(given, **filled)
+
+
 def _pipelines(file: Path, document: object, environment: Mapping[str, str]) -> Iterator[Pipeline]:
     if not isinstance(document, dict):
         raise ConfigError(f"{file}: a pipeline is a mapping that begins with 'pipeline_id:'")
     source = document.get("source")
     connection = source.get("connection") if isinstance(source, dict) else None
-    filled = _fill(document, environment, file, "", skip="source.connection")
+    filled = _fill(document, environment, file, "", skip=_LATE)
     assert isinstance(filled, dict)
     if isinstance(source, dict) and "connection" in source:
         filled["source"]["connection"] = connection
@@ -134,6 +148,7 @@ def _split(file: Path, config: PipelineConfig) -> Iterator[Pipeline]:
                 config,
                 source=dataclasses.replace(config.source, tables=[table]),
                 destination=_place(file, config.destination, _PARTING.sub("_", table.name), several),
+                publish=_topic(file, config.publish, _PARTING.sub("_", table.name), several),
             ),
         )
 
@@ -152,6 +167,15 @@ def _place(file: Path, destination: DestinationConfig, table: str, several: bool
     return dataclasses.replace(destination, path=_of_table(destination.path, table, several))
 
 
+def _topic(file: Path, publish: PublishConfig | None, table: str, several: bool) -> PublishConfig | None:
+    """The topic of one table; where none is named, the default is one of its own."""
+    if publish is None or publish.topic is None:
+        return publish
+    if several and "{table}" not in publish.topic:
+        raise ConfigError(f"{file}: publish.topic: with several tables, write {{table}} in it")
+    return dataclasses.replace(publish, topic=publish.topic.replace("{table}", table))
+
+
 def _of_table(path: str, table: str, several: bool) -> str:
     """A path with the table's name in place of `{table}`, or where there are several, at its end."""
     if several and "{table}" not in path:
@@ -164,6 +188,7 @@ def _check_unique(pipelines: Sequence[Pipeline]) -> None:
     targets: dict[tuple[str, str | None], Pipeline] = {}
     asides: dict[str, Pipeline] = {}
     sources: dict[str, Pipeline] = {}
+    topics: dict[tuple[str, str], Pipeline] = {}
     for pipeline in pipelines:
         config = pipeline.config
         if pipeline.id in seen:
@@ -179,6 +204,11 @@ def _check_unique(pipelines: Sequence[Pipeline]) -> None:
             raise ConfigError(
                 f"{pipeline.file}: destination.quarantine of '{pipeline.id}' is that of '{other_one.id}' too"
             )
+        if config.publish is not None:
+            topic = config.publish.topic or f"{config.label} {config.table.schema} {config.table.name}"
+            other_one = topics.setdefault((config.publish.bootstrap_servers, topic), pipeline)
+            if other_one != pipeline:
+                raise ConfigError(f"{pipeline.file}: publish.topic of '{pipeline.id}' is that of '{other_one.id}' too")
         other = sources.setdefault(config.label, pipeline)
         if (other.config.source.type, other.config.source.connection, other.config.method) != (
             config.source.type,
@@ -191,9 +221,9 @@ def _check_unique(pipelines: Sequence[Pipeline]) -> None:
             )
 
 
-def _fill(value: object, environment: Mapping[str, str], file: Path, key: str, skip: str | None = None) -> object:
+def _fill(value: object, environment: Mapping[str, str], file: Path, key: str, skip: Collection[str] = ()) -> object:
     """`${NAME}` and `${NAME:-default}` in every string below `value`."""
-    if key and key == skip:
+    if key in skip:
         return value
     if isinstance(value, dict):
         return {k: _fill(v, environment, file, f"{key}.{k}" if key else str(k), skip) for k, v in value.items()}

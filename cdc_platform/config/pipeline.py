@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, Final, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
+from cdc_platform.config.publish import PublishConfig
 from cdc_platform.config.rules import RuleConfig, check_rules
 from cdc_platform.model.event import System
 from cdc_platform.model.evolution import Kind, Policy
@@ -65,6 +67,27 @@ class SnapshotConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class PollingConfig:
+    """How the timestamp-based method reads. Each poll goes back by `window_seconds` behind the highest value that was
+    read; every `compare_hours` keys and column are compared with the change log; `time_zone` is that of a column whose
+    type has none."""
+
+    window_seconds: float = Field(default=300.0, ge=0)
+    compare_hours: float = Field(default=24.0, gt=0)
+    page_rows: int = Field(default=100_000, ge=1)
+    time_zone: str = "UTC"
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ValueError, OSError, ZoneInfoNotFoundError) as error:
+            raise ValueError("no time zone of this name; write one like UTC or Europe/Berlin") from error
+        return value
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class SourceConfig:
     """Where changes come from. `connection` keeps its `${NAME}`s until a connection is opened (load.resolve).
 
@@ -76,6 +99,7 @@ class SourceConfig:
     tables: list[TableConfig] = Field(min_length=1)
     name: str = ""
     snapshot: SnapshotConfig = field(default_factory=SnapshotConfig)
+    polling: PollingConfig | None = None
 
     @field_validator("name")
     @classmethod
@@ -221,6 +245,7 @@ class PipelineConfig:
     cdc_method: Method | None = None
     quality_checks: list[QualityCheck] = field(default_factory=list)
     observability: Observability = field(default_factory=Observability)
+    publish: PublishConfig | None = None
     derive: DeriveConfig | None = None
 
     @model_validator(mode="after")
@@ -235,6 +260,8 @@ class PipelineConfig:
                 raise ValueError(f"destination.{key}: a derived table's rows are its definition's; say it there")
         if to.schema_changes != SchemaChanges():
             raise ValueError("destination.schema_changes: a derived table has the columns of its definition")
+        if self.publish is not None:
+            raise ValueError("publish: a derived table has no change log; publish its inputs in pipelines of their own")
         if any(table.rules for table in self.source.tables):
             raise ValueError("source.tables.rules: rules belong to a pipeline of the table itself")
         if len(set(names)) < len(names):
@@ -248,6 +275,14 @@ class PipelineConfig:
             raise ValueError(f"cdc_method: {self.method} does not read {self.source.type}; {' or '.join(able)} does")
         if self.source.type == "kafka" and self.source.connection.get("system") not in ("postgres", "mysql"):
             raise ValueError("source.connection.system: say whose events the topics hold, postgres or mysql")
+        if self.method == "timestamp-based":
+            for table in self.source.tables:
+                if table.cdc_column is None:
+                    raise ValueError(
+                        f"source.tables: {table.name}: write its column that tells when a row changed as cdc_column"
+                    )
+        elif self.source.polling is not None:
+            raise ValueError("source.polling belongs to cdc_method: timestamp-based")
         return self
 
     @property

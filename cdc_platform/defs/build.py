@@ -84,9 +84,8 @@ def _assets(installation: Installation, flows: Sequence[FlowAssets]) -> list[dg.
     shapes |= {flow.change_log: recorded_shape(installation, flow) for flow in flows if not flow.pipeline.derived}
     tables = _grouped(flows, lambda flow: flow.change_log)
     targets = _grouped(flows, lambda flow: flow.destination)
-    written = {mine[0].destination for mine in targets}
     return [
-        *(source_spec(mine[0], shapes[mine[0].change_log]) for mine in tables if mine[0].source not in written),
+        *(source_spec(mine[0], shapes[mine[0].change_log]) for mine in tables if not mine[0].handed_on),
         *(change_log_asset(installation, mine, shapes[mine[0].change_log]) for mine in tables),
         *(
             derived_asset(installation, mine)

@@ -9,17 +9,15 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 import dagster as dg
 
-from cdc_platform.config.load import Pipeline, connection_of
-from cdc_platform.config.pipeline import DestinationConfig
+from cdc_platform.config.load import Pipeline
 from cdc_platform.engine.feeds import table_of
+from cdc_platform.engine.handing_on import read_from, written_to
 from cdc_platform.errors import ConfigError
-from cdc_platform.model.schema import TableName
 from cdc_platform.sources.open import default_schema
 
 CAPTURE_AND_APPLY = "capture_and_apply"
@@ -33,13 +31,15 @@ _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 @dataclass(frozen=True, slots=True)
 class FlowAssets:
     """The assets that one table of a pipeline is part of; `part` is the pipeline of that table alone. Pipelines of one
-    table share the first two; the tables that a derived one is made of share the last."""
+    table share the first two; the tables that a derived one is made of share the last. `handed_on` says that the source
+    is another pipeline's destination."""
 
     pipeline: Pipeline
     part: Pipeline
     source: dg.AssetKey
     change_log: dg.AssetKey
     destination: dg.AssetKey
+    handed_on: bool = False
 
     @property
     def label(self) -> str:
@@ -68,12 +68,12 @@ def name_flows(
     A lake table that one pipeline writes and another reads is one asset, that of the first. Where it is may be said by
     variables, which `environment` has.
     """
-    written = {_place(pipeline.config.destination): _destination(pipeline) for pipeline in pipelines}
+    written = {written_to(pipeline.config.destination): _destination(pipeline) for pipeline in pipelines}
     flows = [_name(pipeline, part, written, environment) for pipeline in pipelines for part in pipeline.parts]
     owners: dict[dg.AssetKey, tuple[str, str]] = {}
     for flow in flows:
         where = f"the table {flow.table} of source '{flow.label}'"
-        if flow.source not in written.values():
+        if not flow.handed_on:
             _claim(owners, flow.source, "source", where)
         _claim(owners, flow.change_log, "change log", f"the change log of {where}")
         _claim(owners, flow.destination, flow.pipeline.id, f"the destination of pipeline '{flow.pipeline.id}'")
@@ -111,37 +111,20 @@ def _name(
     table = table_of(part, schema)
     parts = [config.label, *([] if table.schema == schema else [table.schema]), table.name]
     source = [safe_name(name) for name in parts]
+    place = read_from(part, environment)
     return FlowAssets(
         pipeline=pipeline,
         part=part,
-        source=written.get(_read(part, table, environment), dg.AssetKey(source)),
+        source=written.get(place, dg.AssetKey(source)),
         change_log=dg.AssetKey(["change_log", *source]),
         destination=_destination(pipeline),
+        handed_on=place in written,
     )
 
 
 def _destination(pipeline: Pipeline) -> dg.AssetKey:
     config = pipeline.config.destination
     return dg.AssetKey([config.type, safe_name(config.label)])
-
-
-def _place(destination: DestinationConfig) -> str:
-    """Where a destination's table is, for comparison."""
-    root = Path(destination.path.removeprefix("file://")).absolute()
-    return f"{root}/{destination.table}" if destination.type == "iceberg" else str(root)
-
-
-def _read(part: Pipeline, table: TableName, environment: Mapping[str, str]) -> str:
-    """Where a lake table that is read is, in the form of `_place`; empty for what is no lake's."""
-    source, key = part.config.source, {"deltalake": "path", "iceberg": "warehouse"}.get(part.config.source.type)
-    if key is None:
-        return ""
-    try:
-        root = str(connection_of(part, environment).get(key, ""))
-    except ConfigError:  # of a variable: whoever reads the table says so
-        root = str(source.connection.get(key, ""))
-    name = source.tables[0].name if source.type == "deltalake" else str(table)
-    return f"{Path(root.removeprefix('file://')).expanduser().absolute()}/{name}"
 
 
 def _claim(owners: dict[dg.AssetKey, tuple[str, str]], key: dg.AssetKey, identity: str, what: str) -> None:

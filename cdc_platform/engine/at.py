@@ -69,6 +69,8 @@ def as_of(flow: Flow, moment: Moment, limit: int) -> AsOf:
     """The version that holds the moment, and the first `limit` rows by key."""
     version, before, after = _versions(flow, moment)
     notes = reservations(moment)
+    if flow.log.notation().kind == "time":
+        notes += ("changes are told by a column of times: a row is as it was when it was last looked at",)
     exact = not notes
     if version is not None and (held_back := _held_back(flow, version)):
         notes += (f"{held_back} changes up to version {version.number} went to the quarantine, not into the table",)

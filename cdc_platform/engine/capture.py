@@ -2,7 +2,7 @@
 
     new tables ────────────> snapshots.py: their first state, in chunks, while the others go on
     followed tables ───────> follow.py: the source's log up to its head
-    doubtful tables ───────> reconcile.py: those whose rows may have changed unlogged
+    doubtful tables ───────> settle.py: those whose rows may have changed unlogged, compared with the source
 
 A table that changed its shape and had no row change since is given the shape that the catalogue has: it was read before
 the head was, so what it says had happened by then.
@@ -14,17 +14,15 @@ a table are lost is marked in its log (gaps.py), and it is followed again only a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cdc_platform.change_log.log import ChangeLog
 from cdc_platform.engine import gaps
 from cdc_platform.engine.feeds import Feed
-from cdc_platform.engine.follow import Capture, acknowledge, follow, take_shape
+from cdc_platform.engine.follow import Capture, follow, its_own, take_shape
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.engine.progress import Progress, silent
-from cdc_platform.engine.reconcile import reconcile
+from cdc_platform.engine.settle import settle
 from cdc_platform.engine.snapshots import take_snapshots
 from cdc_platform.errors import CdcError, ConfigError, Gap, Lost, NeedsPerson, SchemaConflict
 from cdc_platform.failpoints import failpoint
@@ -58,7 +56,7 @@ def capture(feed: Feed, until: Position | None = None, progress: Progress = sile
         if until is None:
             caught = {t: _Asked(known[t], tables[t]) for t in followed if t in known}
             _catch_up(feed, caught, head, done, progress)
-            _settle(feed, [t for t in followed if t not in done.failures], done, progress)
+            settle(feed, [t for t in followed if t not in done.failures], done, progress)
         gaps.keep(feed, done.failures)
         return done
 
@@ -169,46 +167,15 @@ def _catch_up(feed: Feed, asked: dict[TableName, _Asked], head: Position, done: 
             if table in done.failures:
                 continue
             if feed.logs[table].schema() == shapes.logged:
-                with _its_own(done, table):
+                with its_own(done, table):
                     take_shape(feed, table, shapes.catalogue, head)
             elif differences(feed.logs[table].schema(), carried(feed.logs[table].schema(), shapes.catalogue)):
                 undecided.append(table)
         asked = {}
         for table in undecided:
-            with _its_own(done, table):
+            with its_own(done, table):
                 asked[table] = _Asked(feed.logs[table].schema(), _shape_now(feed, table))
         if not asked:
             return
         head = feed.source.head()
         follow(feed, list(asked), head, done, progress)
-
-
-def _settle(feed: Feed, tables: list[TableName], done: Capture, progress: Progress) -> None:
-    """Compare the tables whose rows may have changed without a word in the log."""
-    now = feed.source.fingerprints(tables)
-    doubtful = [t for t in now if feed.logs[t].unlogged() or feed.logs[t].fingerprint() != now[t]]
-    if not doubtful:
-        return
-    try:
-        with feed.source.snapshot(doubtful) as snapshot:
-            follow(feed, tables, snapshot.position, done, progress)
-            text = feed.source.notation().lsn(snapshot.position)
-            for table in doubtful:
-                if table not in done.failures:
-                    progress(f"compare {table.name}", 0)
-                    with _its_own(done, table):
-                        differed = reconcile(feed.logs[table], table, snapshot, now[table], text)
-                        done.changes[table] = done.changes.get(table, 0) + differed
-    except CdcError as error:  # of the snapshot as such
-        for table in doubtful:
-            done.failures.setdefault(table, error)
-    acknowledge(feed, done)
-
-
-@contextmanager
-def _its_own(done: Capture, table: TableName) -> Iterator[None]:
-    """One table's step: its failure is its own."""
-    try:
-        yield
-    except CdcError as error:
-        done.failures[table] = error

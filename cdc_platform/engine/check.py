@@ -33,6 +33,7 @@ from cdc_platform.engine.lag import lag_seconds
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.engine.progress import Progress, silent
 from cdc_platform.engine.quarantine import Outstanding, outstanding
+from cdc_platform.engine.settle import find_untold
 from cdc_platform.engine.shaping import described_target, present_projection
 from cdc_platform.engine.source_rules import RulesChecked, check_rules
 from cdc_platform.errors import CdcError, SchemaConflict, Unavailable
@@ -170,6 +171,7 @@ def _check_source(feed: Feed, subjects: list[_Subject], progress: Progress) -> N
         with feed.source.snapshot(list(dict.fromkeys(subject.flow.table for subject in ready))) as snapshot:
             position = snapshot.position
             captured = capture(followed, position, progress)
+            find_untold(feed, [s.flow.table for s in ready], snapshot, captured, progress)
             for subject in ready:
                 if error := captured.failures.get(subject.flow.table) or _unsettled(subject.flow):
                     subject.error = subject.error or error

@@ -11,10 +11,12 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 
 from cdc_platform.change_log.log import ChangeLog
 from cdc_platform.config.load import Pipeline, connection_of
+from cdc_platform.config.pipeline import PipelineConfig, PollingConfig
 from cdc_platform.config.settings import Settings
 from cdc_platform.destinations.destination import Destination
 from cdc_platform.destinations.open import open_destination
@@ -22,7 +24,7 @@ from cdc_platform.engine.places import file_name, inside, log_folder
 from cdc_platform.errors import ConfigError
 from cdc_platform.model.event import Connector, System
 from cdc_platform.model.schema import TableName
-from cdc_platform.sources.asked import Asked, TableAsked
+from cdc_platform.sources.asked import Asked, Polling, TableAsked
 from cdc_platform.sources.open import default_schema, one_log, open_source
 from cdc_platform.sources.source import Source
 
@@ -38,6 +40,15 @@ class Chunking:
     readers: int = 1
     seconds: float = 30.0
     keys: frozenset[frozenset[str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Comparing:
+    """For a source that does not tell all: after what time a table is compared with its log, and by which column beside
+    its key."""
+
+    every: timedelta
+    column: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +68,7 @@ class Feed:
     locks: Path
     chunking: Mapping[TableName, Chunking] = field(default_factory=dict)
     others: Mapping[TableName, ChangeLog] = field(default_factory=dict)
+    comparing: Mapping[TableName, Comparing] = field(default_factory=dict)
 
     def chunking_of(self, table: TableName) -> Chunking:
         return self.chunking.get(table, Chunking())
@@ -156,6 +168,7 @@ def open_feed(
         slot_name(settings, label),
         settings.home / "state" / "sources" / file_name(name),
         _asked(mine, schema),
+        _polling(config),
     )
     source = open_source(asked)
     try:
@@ -169,6 +182,7 @@ def open_feed(
             logs,
             settings.locks,
             _chunking(mine, schema),
+            comparing=_comparing(mine, schema),
         )
     finally:
         source.close()
@@ -183,6 +197,27 @@ def _asked(pipelines: Sequence[Pipeline], schema: str) -> dict[TableName, TableA
             table, TableAsked(config.primary_key, config.cdc_column, config.topic, history=config.history)
         )
         found[table] = replace(known, as_text=frozenset((*known.as_text, *config.as_text)))
+    return found
+
+
+def _polling(config: PipelineConfig) -> Polling:
+    how = config.source.polling or PollingConfig()
+    return Polling(how.window_seconds, how.page_rows, how.time_zone)
+
+
+def _comparing(pipelines: Sequence[Pipeline], schema: str) -> dict[TableName, Comparing]:
+    """By table: what its first pipeline says."""
+    found: dict[TableName, Comparing] = {}
+    for pipeline in pipelines:
+        config, column = pipeline.config, pipeline.config.table.cdc_column
+        if config.method == "timestamp-based" and column is not None:
+            every = timedelta(hours=(config.source.polling or PollingConfig()).compare_hours)
+            table = table_of(pipeline, schema)
+            if found.setdefault(table, Comparing(every, column)).column != column:
+                raise ConfigError(
+                    f"{pipeline.where}: source.tables[].cdc_column: another pipeline follows {table} by "
+                    f"'{found[table].column}', and both read one change log; use one column, or give one a source.name"
+                )
     return found
 
 

@@ -14,7 +14,8 @@ at each poll.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -34,6 +35,8 @@ from cdc_platform.model.schema import TableName, TableSchema
 IDLE_BYTES = 1 << 20
 # The same where no followed table had a change: other tables' changes alone should cost a commit seldom.
 QUIET_BYTES = 64 << 20
+# The same where positions are times, in microseconds: a poll that found nothing costs a commit seldom.
+IDLE_TIME = 60_000_000
 
 
 @dataclass(slots=True)
@@ -118,10 +121,10 @@ def _advance(
     done: Capture,
     resume: Mapping[TableName, str],
 ) -> None:
-    """Record `upto` in the logs that are more than `behind` bytes short of it and had no change up to there; at all
-    short of it, where positions are no bytes."""
+    """Record `upto` in the logs that are more than `behind` bytes short of it and had no change up to there; where
+    positions are times, a minute; at all short of it, where they are something else."""
     for table, position in list(positions.items()):
-        least = behind if feed.logs[table].notation().kind in ("lsn", "binlog") else 1
+        least = {"lsn": behind, "binlog": behind, "time": IDLE_TIME}.get(feed.logs[table].notation().kind, 1)
         if position >= upto or upto.at - position.at < least:
             continue
         try:
@@ -151,6 +154,15 @@ def acknowledge(feed: Feed, done: Capture) -> None:
         failpoint("capture.acknowledging")
         feed.source.acknowledge(min(known))
         failpoint("capture.acknowledged")
+
+
+@contextmanager
+def its_own(done: Capture, table: TableName) -> Iterator[None]:
+    """One table's step: its failure is its own."""
+    try:
+        yield
+    except CdcError as error:
+        done.failures[table] = error
 
 
 def take_shape(feed: Feed, table: TableName, now: TableSchema, head: Position) -> None:

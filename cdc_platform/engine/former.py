@@ -32,7 +32,7 @@ def with_former(batch: ChangeBatch, log: ChangeLog) -> ChangeBatch:
         *(pl.coalesce(pl.col("after").struct.field(n), pl.col("before").struct.field(n)).alias(n) for n in key),
     ).with_columns(pl.col(_ORDER).shift(1).over(key).alias(_FROM))
     sought = keys.filter(pl.col("update") & pl.col(_FROM).is_null())
-    found = last_rows(log, sought.select(key), batch.schema.names)
+    found = last_rows(log, sought.select(key), batch.schema.names) if sought.height else sought.select(key)
     numbered = found.select(*key, pl.int_range(len(after), len(after) + pl.len(), dtype=pl.Int64).alias("logged"))
     # Lazily: Polars 2.1 finds no NaN where it joins two frames of one row each at once.
     places = (
@@ -43,8 +43,10 @@ def with_former(batch: ChangeBatch, log: ChangeLog) -> ChangeBatch:
         .to_series()
     )
     image = pl.Struct({column.name: polars_type(column.type) for column in batch.schema.columns})
-    logged = found.select(batch.schema.names).to_struct("after").cast(image)
-    former = pl.concat([after.cast(image), logged]).gather(places)
+    held = [after.cast(image)]
+    if found.height:
+        held.append(found.select(batch.schema.names).to_struct("after").cast(image))
+    former = pl.concat(held).gather(places)
     alone = keys.select(
         pl.struct(
             pl.col(c.name) if c.name in key else pl.lit(None, polars_type(c.type)).alias(c.name)

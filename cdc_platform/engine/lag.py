@@ -11,7 +11,8 @@ import polars as pl
 from cdc_platform.change_log.log import ChangeLog
 from cdc_platform.engine.feeds import Feed, Flow
 from cdc_platform.engine.follow import followed_as
-from cdc_platform.model.change import ChangeBatch
+from cdc_platform.engine.seen import changes_of
+from cdc_platform.model.change import ChangeBatch, Seen
 from cdc_platform.model.position import Position
 from cdc_platform.model.schema import TableName
 
@@ -57,6 +58,10 @@ def oldest_uncaptured(feed: Feed, flow: Logged, head: Position) -> datetime | No
         return None
     for captured in feed.source.changes({flow.table: followed_as(flow.log, position)}, position, head):
         for entry in captured.entries:
+            if isinstance(entry, Seen):
+                entry = changes_of(entry, flow.log)
+                if not len(entry):
+                    continue
             if isinstance(entry, ChangeBatch):
                 return _datetime(entry.frame["source_ts"].min())
             return entry.place.source_ts

@@ -72,8 +72,11 @@ class Moment:
         return Window(until=self.position)
 
 
-def parse_asked(text: str, notation: Notation, now: datetime) -> Asked:
-    """A position, time or version of the destination as a person writes it. Raises ConfigError."""
+def parse_asked(text: str, notation: Notation, now: datetime, *, place: bool = False) -> Asked:
+    """A position, time or version of the destination as a person writes it. Raises ConfigError.
+
+    Where positions are times, too, one is meant with `place`, and where a number stands behind it (`#3`).
+    """
     text = text.strip()
     if match := _TABLE_VERSION.fullmatch(text):
         return TableVersionNumber(int(match[1]))
@@ -81,7 +84,7 @@ def parse_asked(text: str, notation: Notation, now: datetime) -> Asked:
         return now - timedelta(**{f"{match[2]}s": int(match[1])})
     if text.lower() == "now":
         return now
-    if re.match(r"\d{4}-\d\d-\d\d", text):
+    if re.match(r"\d{4}-\d\d-\d\d", text) and not (notation.kind == "time" and (place or "#" in text)):
         return parse_time(text)
     return notation.parse(text)
 

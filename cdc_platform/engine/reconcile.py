@@ -19,7 +19,7 @@ snapshot's own, which lies behind every change before it (one more for a row tha
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
 
@@ -42,10 +42,18 @@ from cdc_platform.sources.source import Snapshot
 _MANY = "\x1fmany"
 
 
-def reconcile(log: ChangeLog, table: TableName, snapshot: Snapshot, fingerprint: Fingerprint, text: str) -> int:
+def reconcile(
+    log: ChangeLog,
+    table: TableName,
+    snapshot: Snapshot,
+    fingerprint: Fingerprint,
+    text: str,
+    by: str | None = None,
+) -> int:
     """Make the log, which is complete up to the snapshot's position, equal to it; how many rows differed.
 
-    `text` is that position in the words of an event's `lsn`.
+    `text` is that position in the words of an event's `lsn`. With `by`, only the key and this column are read and
+    compared, of a table that has a key.
     """
     position = log.position()
     assert position is not None
@@ -53,7 +61,7 @@ def reconcile(log: ChangeLog, table: TableName, snapshot: Snapshot, fingerprint:
     if differences(log.schema(), schema):
         evolve(log, schema, snapshot.position, position)
         position = snapshot.position
-    comparison = _Comparison(log, log.schema(), table, snapshot, text)
+    comparison = _Comparison(log, log.schema(), table, snapshot, text, by)
     changed, gone = comparison.difference()
     # In commits of bounded size: cut short, the mark is still there, and the next comparison finds the rest.
     for frames in commits(comparison.events(changed, gone)) if changed.height or gone.height else ():
@@ -72,12 +80,14 @@ class _Comparison:
     table: TableName
     snapshot: Snapshot
     text: str
+    by: str | None
 
     def difference(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """What the source has and the log has not (key, `operation`, last LSN), and what it has too many (places)."""
         key = key_of(self.schema)
-        ours = marks(self.log)
-        rows = [marked(frame, self.schema) for frame in self._rows()]
+        compared = self.schema if self.by is None else narrowed(self.schema, self.by)
+        ours = marks(self.log, seen_as=compared)
+        rows = [marked(frame, compared) for frame in self._rows(compared)]
         theirs = pl.concat(rows) if rows else ours.select(*self.schema.primary_key, *HASHES).clear()
         if not self.schema.primary_key:
             return _multiset_difference(theirs, ours)
@@ -103,8 +113,8 @@ class _Comparison:
             first += frame.height
             yield events(ChangeBatch(self.schema, numbered), origin, version, datetime.now(UTC), snapshot=False)
 
-    def _rows(self) -> Iterator[pl.DataFrame]:
-        for batch in self.snapshot.read(self.table):
+    def _rows(self, compared: TableSchema) -> Iterator[pl.DataFrame]:
+        for batch in self.snapshot.read(self.table, None if compared == self.schema else compared.names):
             yield batch.frame["after"].struct.unnest()
 
     def _changed(self, changed: pl.DataFrame) -> Iterator[pl.DataFrame]:
@@ -156,6 +166,11 @@ class _Comparison:
                     frame = frame.with_columns(lsn_text((lsn_numbers(rows[LSN]) + 1).to_numpy()).alias("lsn"))
                 if frame.height:
                     yield frame
+
+
+def narrowed(schema: TableSchema, column: str) -> TableSchema:
+    """The table's key and one column more."""
+    return replace(schema, columns=tuple(c for c in schema.columns if c.name in (*schema.primary_key, column)))
 
 
 def _less(changed: pl.DataFrame, found: pl.DataFrame, key: list[str]) -> pl.DataFrame:

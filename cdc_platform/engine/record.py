@@ -4,6 +4,7 @@
     another shape ────> a commit that records it, at its place among the changes
     TRUNCATE ─────────> a DELETE for each row that the log says was there
     rows unlogged ────> a mark: the table is to be compared with its source (reconcile.py)
+    rows that are seen > the changes that make the log's rows what they are (seen.py)
 
 Each commit moves the log's position to its own place, so what is delivered again after a crash goes on from there.
 While the table's snapshot is unfinished, only the keys that are in are anything to the log (done_keys.py).
@@ -24,6 +25,7 @@ from cdc_platform.change_log.state import events_at, live_rows
 from cdc_platform.engine.done_keys import BeginAgain, of_done_keys, same_key
 from cdc_platform.engine.fill import filled
 from cdc_platform.engine.former import with_former
+from cdc_platform.engine.seen import changes_of
 from cdc_platform.engine.takeover import in_order
 from cdc_platform.failpoints import failpoint
 from cdc_platform.model.change import (
@@ -34,6 +36,7 @@ from cdc_platform.model.change import (
     Entry,
     Place,
     Reshaped,
+    Seen,
     Truncated,
     Unlogged,
 )
@@ -84,6 +87,8 @@ class _Recorder:
             batch = _since(entry, self.position)
             if len(batch):
                 self._take_changes(batch)
+        elif isinstance(entry, Seen):
+            self._take_seen(Seen(_since(entry.batch, self.position)))
         elif entry.start >= self.position:
             self.flush(entry.start)
             match entry:
@@ -104,6 +109,18 @@ class _Recorder:
         self.log.append(frames, upto, self.position, resume=resume)
         self.changes += sum(map(len, batches))
         self.position = upto
+
+    def _take_seen(self, seen: Seen) -> None:
+        """The log is asked, so it must have all that came before, in the same shape."""
+        batch = seen.batch
+        if len(batch):
+            self.flush(batch.start)
+            self._shape(batch.schema, batch.start)
+            if self.chunk is not None and self.chunk.below is not None:
+                batch = of_done_keys(batch, self.chunk.below)
+        changes = changes_of(Seen(batch), self.log)
+        if len(changes):
+            self._pending.append(changes)
 
     def _take_changes(self, batch: ChangeBatch) -> None:
         known = self._pending[-1].schema if self._pending else self.log.schema()

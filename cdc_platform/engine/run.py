@@ -14,18 +14,21 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cdc_platform.change_log.log import ChangeLog
-from cdc_platform.config.load import Pipeline
+from cdc_platform.config.load import Pipeline, publish_of
 from cdc_platform.config.settings import Settings
 from cdc_platform.engine.apply import Application, apply
 from cdc_platform.engine.capture import capture
 from cdc_platform.engine.derivation.derive import derive
 from cdc_platform.engine.derivation.opened import open_derivation
-from cdc_platform.engine.feeds import Feed, feed_of, feeds_of, open_feed, open_flow, open_log, parts_of
+from cdc_platform.engine.feeds import Feed, Flow, feed_of, feeds_of, open_feed, open_flow, open_log, parts_of
 from cdc_platform.engine.follow import Capture
+from cdc_platform.engine.handing_on import awaited
 from cdc_platform.engine.measuring import kept_bytes, observation, publish
 from cdc_platform.engine.memory import remember
 from cdc_platform.engine.orphans import tidy
 from cdc_platform.engine.progress import Progress, silent
+from cdc_platform.engine.publication import Publication
+from cdc_platform.engine.publication import publish as publish_events
 from cdc_platform.engine.shaping import first_projection
 from cdc_platform.errors import CdcError, ConfigError
 from cdc_platform.failpoints import failpoint
@@ -40,6 +43,7 @@ class PipelineRun:
 
     pipeline: str
     application: Application = field(default_factory=Application)
+    publication: Publication | None = None
     error: CdcError | None = None
     seconds: float = 0.0
 
@@ -107,15 +111,24 @@ class _Run:
                     self.tell(line)
                 self.kept |= kept_bytes(feed)
         except CdcError as error:
-            self.captures[name] = error
+            self.captures[name] = self._awaited(name) or error
         self.seconds[name] = time.monotonic() - began
 
     def apply(self, pipeline: Pipeline) -> None:
         """Apply a pipeline's change log."""
         with self._result(pipeline) as result:
             flow = open_flow(self.settings, self.environment, pipeline)
-            result.application = apply(flow, self.progress)
+            try:
+                result.application = apply(flow, self.progress)
+            finally:
+                # Whatever becomes of the destination: the topic follows the change log by itself.
+                result.publication = self._published(flow)
             result.error = failure_of(flow.log, flow.table, self.captures[feed_of(pipeline)])
+
+    def _published(self, flow: Flow) -> Publication | None:
+        """What was published; None where the pipeline has no topic."""
+        config = publish_of(flow.pipeline, self.environment)
+        return publish_events(flow, config, self.progress, self.tell) if config else None
 
     def derive(self, pipeline: Pipeline) -> None:
         """Bring a derived table up to date with the change logs of its inputs."""
@@ -139,6 +152,11 @@ class _Run:
         result.error = self.refused.get(pipeline.id, result.error)
         remember(self.settings.home, pipeline.id, result.error)
         result.seconds = sum(self.seconds[name] for name in feeds_of([pipeline])) + time.monotonic() - began
+
+    def _awaited(self, name: str) -> CdcError | None:
+        """Where a feed cannot be captured because another pipeline has not made its table yet, that."""
+        parts = (part for part in parts_of(self.chosen) if feed_of(part) == name)
+        return next((why for p in parts if (why := awaited(p, self.everything, self.environment)) is not None), None)
 
     def _welcome(self, feed: Feed, name: str) -> Feed:
         """The feed without the tables that only new pipelines ask for which they cannot serve: that is told before a

@@ -201,6 +201,13 @@ class _Work:
             return Chunk(high[0] if high else None, rows, max(rows, held.total))
 
         alone = high is None and log.reached() is None
-        log.append(frames(), snapshot.position, log.reached(), snapshot=True, chunk=None if alone else chunk)
+        log.append(
+            frames(),
+            snapshot.position,
+            log.reached(),
+            snapshot=True,
+            chunk=None if alone else chunk,
+            resume=snapshot.resume(table),
+        )
         self.done.snapshot_rows[table] = self.done.snapshot_rows.get(table, 0) + rows - held.rows
         return chunk()

@@ -14,6 +14,7 @@ from cdc_platform.engine.capture import resumable
 from cdc_platform.engine.derivation.opened import open_derivation
 from cdc_platform.engine.derivation.standing import standing
 from cdc_platform.engine.feeds import Feed, Flow, feed_of, feeds_of, open_feed, open_flow
+from cdc_platform.engine.handing_on import awaited
 from cdc_platform.engine.lag import lag_seconds, oldest_unapplied
 from cdc_platform.engine.locks import exclusive
 from cdc_platform.engine.memory import LastError, recall
@@ -117,6 +118,8 @@ def _derived(
     try:
         flow = open_derivation(settings, environment, pipeline)
         gap = flow.gap()
+        if not flow.captured() and any(awaited(part, everything, environment) for part in pipeline.parts):
+            return replace(found, state="new", last_error=remembered.message if remembered else None)
         now = standing(settings, environment, everything, flow)
         snapshot = next((chunk for one in flow.inputs.values() if (chunk := one.log.unfinished())), None)
         state: State = "busy" if now.busy else _state(flow.captured(), snapshot, now.lag_seconds, remembered)

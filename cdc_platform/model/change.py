@@ -117,7 +117,23 @@ class Unlogged:
         return Position(self.place.at, self.place.ordinal)
 
 
-Entry = ChangeBatch | Reshaped | Truncated | Unlogged
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Rows as they were found, where nothing says what happened to them: INSERTs, no key twice. Some may be known, and
+    then are nothing new, or known otherwise, and then are UPDATEs; the engine asks the change log (engine/seen.py)."""
+
+    batch: ChangeBatch
+
+    @property
+    def table(self) -> TableName:
+        return self.batch.table
+
+    @property
+    def start(self) -> Position:
+        return self.batch.start
+
+
+Entry = ChangeBatch | Reshaped | Truncated | Unlogged | Seen
 """What a source's log says about one table, in stretches of one shape."""
 
 

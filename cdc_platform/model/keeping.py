@@ -25,9 +25,10 @@ class Extent:
 class Keeping:
     """What is known of it; None where the source has nothing of the kind.
 
-    `kept_bytes` is held back at the source for the platform alone, `limit_bytes` is how much that may become and
-    `left_bytes` how much is left of it. `purge_in` is the time until the reader's place may be purged, `oldest` whether
-    that is in the oldest part of the log which is still there (of several).
+    `notes` are the source's own words for a person, a line each. `kept_bytes` is held back at the source for the
+    platform alone, `limit_bytes` is how much that may become and `left_bytes` how much is left of it. `purge_in` is the
+    time until the reader's place may be purged, `oldest` whether that is in the oldest part of the log which is still
+    there (of several).
     """
 
     kept_bytes: int | None = None
@@ -35,11 +36,12 @@ class Keeping:
     left_bytes: int | None = None
     purge_in: timedelta | None = None
     oldest: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def warnings(keeping: Keeping, threshold_mb: float) -> list[str]:
     """What a person should know before it bites, in one line each."""
-    found = []
+    found = [*keeping.notes]
     kept, left = keeping.kept_bytes, keeping.left_bytes
     if kept is not None and kept > threshold_mb * _MB:
         found.append(

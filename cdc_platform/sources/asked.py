@@ -27,9 +27,19 @@ class TableAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class Polling:
+    """How tables are polled that are followed by a column: how far back each poll reads (seconds), how many rows at a
+    time, and what zone the column's times are in where its type has none."""
+
+    window: float = 300.0
+    page_rows: int = 100_000
+    zone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """A source. `connection` has its variables filled; `name` is that of what the platform makes at the server, `state`
-    a folder for what the source may lose."""
+    a folder for what the source may lose. `polling` is for the timestamp-based method."""
 
     type: SourceType
     method: Method
@@ -38,6 +48,7 @@ class Asked:
     name: str
     state: Path
     tables: Mapping[TableName, TableAsked] = field(default_factory=dict)
+    polling: Polling = field(default_factory=Polling)
 
     @property
     def as_text(self) -> dict[TableName, Collection[str]]:

@@ -26,6 +26,10 @@ def open_source(asked: Asked) -> Source:
             from cdc_platform.sources.mysql.source import MySQLSource
 
             return MySQLSource(MySQLConnection.from_mapping(dict(asked.connection)), as_text=asked.as_text)
+        case (("postgres" | "mysql"), "timestamp-based"):
+            from cdc_platform.sources.timestamp.open import open_timestamp_source
+
+            return open_timestamp_source(asked)
         case "kafka", "debezium":
             from cdc_platform.sources.kafka.connection import KafkaConnection
             from cdc_platform.sources.kafka.source import KafkaSource

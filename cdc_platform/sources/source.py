@@ -54,6 +54,9 @@ class Snapshot(Protocol):
         Ranges ascend and do not overlap. The order of `columns` matters, their names do not.
         """
 
+    def resume(self, table: TableName) -> str | None:
+        """What the source needs besides the position to follow the table from here on (`Captured.resume`)."""
+
 
 class Source(Protocol):
     """One database whose log is read once for all followed tables.

@@ -41,7 +41,7 @@ def test_run_and_status_have_the_documented_keys(world: World) -> None:
     first = world.cdc_apart("run", "--json")
     assert {p["pipeline"] for p in first} == {p.id for p in world.pipelines()}
     assert all(set(p) == {"pipeline", "events", "snapshot_rows", "from", "to", "seconds", "evidence"} for p in first)
-    assert sum(p["snapshot_rows"] for p in first) == 300 + 500 + 200 + 300 + SMALL.evolution
+    assert sum(p["snapshot_rows"] for p in first) == 300 + 500 + 200 + 300 + SMALL.evolution + 300
     assert all(p["events"] == {"INSERT": 0, "UPDATE": 0, "DELETE": 0} and p["from"] is None for p in first)
     found = world.cdc("status", "--json")
     assert {s["state"] for s in found} == {"current"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,7 @@ def test_the_shipped_pipelines_load_without_servers() -> None:
         "postgres_schema_evolution_cdc",
         "mysql_products_cdc",
         "mysql_inventory_transactions_cdc",
+        "customers_analytics",
     }
 
 
@@ -154,3 +156,25 @@ def test_embedded_values_fill_only_what_is_unset(tmp_path: Path) -> None:
     assert settings.environment({})["POSTGRES_PASSWORD"] == "p"
     mixed = settings.environment({"POSTGRES_PORT": "7", "POSTGRES_DB": "other"})
     assert (mixed["POSTGRES_HOST"], mixed["POSTGRES_PORT"], mixed["POSTGRES_DB"]) == ("127.0.0.1", "7", "other")
+
+
+def test_a_column_of_times_is_followed_as_it_is_described(tmp_path: Path) -> None:
+    timed = VALID.replace("cdc_method: native", "cdc_method: timestamp-based")
+    write(tmp_path, timed.replace("- name: customers", "- name: customers\n      cdc_column: changed"))
+    (pipeline,) = load_pipelines(tmp_path, ENVIRONMENT)
+    assert (pipeline.config.label, pipeline.config.order) == ("postgres_timestamp", "lsn")
+    write(tmp_path, timed)
+    with pytest.raises(ConfigError, match="customers: write its column that tells when a row changed as cdc_column"):
+        load_pipelines(tmp_path, ENVIRONMENT)
+    polled = "type: postgres\n  polling: {window_seconds: 60}"
+    write(tmp_path, VALID.replace("type: postgres", polled, 1))
+    with pytest.raises(ConfigError, match=r"source\.polling belongs to cdc_method: timestamp-based"):
+        load_pipelines(tmp_path, ENVIRONMENT)
+    for wrong, words in (
+        ("window: 60", "unknown key 'window'; did you mean 'window_seconds'?"),
+        ("window_seconds: -1", "source.polling.window_seconds"),
+        ("time_zone: Mars/Olympus", "source.polling.time_zone: no time zone of this name"),
+    ):
+        write(tmp_path, VALID.replace("type: postgres", f"type: postgres\n  polling: {{{wrong}}}", 1))
+        with pytest.raises(ConfigError, match=re.escape(words)):
+            load_pipelines(tmp_path, ENVIRONMENT)

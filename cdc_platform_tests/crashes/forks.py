@@ -27,6 +27,7 @@ from typing import Any
 _PRELOADED = (
     "cdc_platform.cli.main cdc_platform.engine.run cdc_platform.engine.check "
     "cdc_platform.sources.postgres.source cdc_platform.sources.mysql.source "
+    "cdc_platform.sources.timestamp.postgres cdc_platform.sources.timestamp.mysql cdc_platform.sources.timestamp.open "
     "cdc_platform.destinations.delta cdc_platform.destinations.iceberg cdc_platform.destinations.iceberg_live "
     "cdc_platform.destinations.iceberg_snapshot cdc_platform.destinations.iceberg_files pyiceberg.catalog.sql "
     "numpy.ma importlib.readers sqlalchemy.dialects.sqlite.pysqlite polars._utils.parquet pyiceberg.avro.decoder_fast"

@@ -34,10 +34,14 @@ _ANEW = ("log.cleared", "log.discarded")
 _GAP, _RESYNC = "log.gap.committing", "log.resync.committing"
 _STAGED = (*_ANEW, _GAP, _RESYNC)
 """Places that a stage has to be set for; so they are cases of their own."""
+# Of derived tables, which meet their deaths in derivation/test_random.py.
+_DERIVED = tuple(place for place in FAILPOINTS if place.startswith("derive."))
+_KAFKA = frozenset(place for place in FAILPOINTS if place.startswith("publish."))
+"""Places that are met with a broker only: kafka/test_publish_crashes.py."""
 # What rows a statement changed unlogged is told by MySQL's binlog itself.
 _OTHERS = {
-    "postgres": ("mysql.log.opened",),
-    "mysql": (*(place for place in FAILPOINTS if place.startswith("postgres.")), "capture.shape.marked"),
+    "postgres": ("mysql.log.opened", *_DERIVED),
+    "mysql": (*_DERIVED, *(place for place in FAILPOINTS if place.startswith("postgres.")), "capture.shape.marked"),
 }
 
 
@@ -78,7 +82,7 @@ def test_each_place(empty_world: World, forking: Forks, system: str, seed: int, 
         for case in cases({"kept": changes | checks, "begun": beginning}, chance):
             if case.phase == phase and (_ASKED or _played_here(system, case.place)):
                 failures += _played(stand, case, undisturbed if phase == "kept" else None)
-    assert {*changes, *checks, *beginning, *_STAGED, *_OTHERS[system]} == set(FAILPOINTS)
+    assert {*changes, *checks, *beginning, *_STAGED, *_OTHERS[system], *_KAFKA} == set(FAILPOINTS)
     assert not failures, "\n".join([f"{len(failures)} cases of {system}, {phase}, seed {seed}:", *failures])
 
 

@@ -62,6 +62,7 @@ class RandomShop:
     chance: Random
     whole: bool = True
     format: str = "deltalake"
+    sort_by: str = "[customer_tier, lifetime_value DESC]"
     rows: dict[str, dict[int, Row]] = field(default_factory=lambda: {"customers": {}, "orders": {}})
     places: dict[str, int] = field(default_factory=lambda: {"customers": 8, "orders": 8})
     last: dict[str, int] = field(default_factory=lambda: {"customers": 0, "orders": 0})
@@ -73,7 +74,8 @@ class RandomShop:
         """Opened anew, as each process does."""
         file = self.settings.pipelines / "analytics.yaml"
         self.settings.pipelines.mkdir(parents=True, exist_ok=True)
-        file.write_text(pipeline(self.format, definition))
+        text = pipeline(self.format, definition)
+        file.write_text(text.replace("[customer_tier, lifetime_value DESC]", self.sort_by))
         environment = {**FAKE, "CDC_HOME": str(self.settings.home)}
         (one,) = load_file(file, environment)
         return open_derivation(self.settings, environment, one)

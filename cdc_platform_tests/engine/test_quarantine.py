@@ -28,6 +28,15 @@ RULES = """      rules:
 QUARANTINE = "  on_invalid: quarantine\n"
 
 
+# Each two of a system, a mode and a format.
+PAIRS = [
+    ("postgres", "append", "deltalake"),
+    ("postgres", "upsert", "iceberg"),
+    ("mysql", "append", "iceberg"),
+    ("mysql", "upsert", "deltalake"),
+]
+
+
 def system_do(world: World, system: str, *statements: str) -> None:
     (world.postgres_do if system == "postgres" else world.mysql_do)(*statements)
 
@@ -68,9 +77,7 @@ def held(world: World) -> list[tuple[str, str, str]]:
     return sorted((r["key"], r["operation"], r["rule"] or r["column"]) for r in found.to_dicts())
 
 
-@pytest.mark.parametrize("destination", ["deltalake", "iceberg"])
-@pytest.mark.parametrize("mode", ["append", "upsert"])
-@pytest.mark.parametrize("system", ["postgres", "mysql"])
+@pytest.mark.parametrize(("system", "mode", "destination"), PAIRS)
 def test_what_breaks_a_rule_is_put_aside_and_the_rest_goes_on(
     empty_world: World, tmp_path: Path, system: str, mode: str, destination: str
 ) -> None:
@@ -146,9 +153,7 @@ def counted(world: World) -> list[tuple[int, int]]:
     return sorted((h.key["id"], h.count) for h in listed(flow_of(world)) if h.key)
 
 
-@pytest.mark.parametrize("destination", ["deltalake", "iceberg"])
-@pytest.mark.parametrize("mode", ["append", "upsert"])
-@pytest.mark.parametrize("system", ["postgres", "mysql"])
+@pytest.mark.parametrize(("system", "mode", "destination"), PAIRS)
 def test_replay_brings_in_what_may_pass_now(
     empty_world: World, tmp_path: Path, system: str, mode: str, destination: str
 ) -> None:

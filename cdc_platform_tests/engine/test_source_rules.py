@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from cdc_platform.config.load import load_file
-from cdc_platform.engine.check import Checked, check_source_rules
+from cdc_platform.engine.check import check_source_rules
 from cdc_platform.engine.source_rules import rules_of
 from cdc_platform.errors import CdcError, ConfigError
-from cdc_platform.quality.checks import Verdict
+from cdc_platform.quality.checks import Checked, Verdict
 from cdc_platform_tests.engine.test_end_to_end import one_pipeline
 from cdc_platform_tests.world import World
 

@@ -37,8 +37,10 @@ def said(found: Sequence[Entry]) -> list[Said]:
             short.append(("shape", ids(entry.schema)))
         elif isinstance(entry, Truncated):
             short.append(("truncated",))
-        else:
+        elif isinstance(entry, Unlogged):
             short.append(("doubt", entry.reason))
+        else:
+            raise TypeError(entry)
     return short
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import yaml
 
 from cdc_platform.config.load import Pipeline
 from cdc_platform.engine.run import PipelineRun, run
@@ -59,7 +60,7 @@ class Pipelines:
         self.world.folder.mkdir(parents=True, exist_ok=True)
         for target in self.targets:
             file = self.world.folder / f"{target.pipeline}.yaml"
-            file.write_text(json.dumps(self._document(target)))  # which is YAML, too
+            file.write_text(yaml.dump(self._document(target), Dumper=yaml.CSafeDumper, sort_keys=False))
         self.loaded = {pipeline.id: pipeline for pipeline in self.world.pipelines()}
 
     def run(self) -> dict[str, PipelineRun]:

@@ -48,7 +48,7 @@ MOST_TOUCHED: Final = 500_000
 def derive(flow: Derivation, progress: Progress = silent) -> Application:
     """Bring the derived table to the end of its inputs' change logs. Nothing, until all of them have their snapshot.
 
-    The events told are those of the inputs.
+    The events told are those of the inputs, the snapshot's rows those that the table began with.
     """
     began = time.monotonic()
     done = Application()
@@ -169,6 +169,7 @@ class _Run:
         failpoint("derive.committed")
         keeping.keep(flow.folder, self.buckets, {n: (self.ids[n], self.digests[n], m) for n, m in self.mirrors.items()})
         self._tell(written, evidence, position)
+        self.done.snapshot_rows += written.rows if first else 0
         self.touched, self.tallies, self.whole = [], {}, False
 
     def _write(self, first: bool, evidence: Evidence) -> Written:
@@ -224,7 +225,6 @@ class _Run:
         done = self.done
         for operation, count in seen.events.items():
             done.events[operation] += count
-        done.snapshot_rows += seen.snapshot_rows
         if self.newest:
             done.lag_seconds = max(0.0, time.time() - max(self.newest).timestamp())
         done.version, done.end = written.table_version, position

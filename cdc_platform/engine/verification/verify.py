@@ -34,6 +34,7 @@ from cdc_platform.engine.locks import exclusive
 from cdc_platform.engine.places import file_name
 from cdc_platform.engine.progress import Progress, silent
 from cdc_platform.engine.reconcile import reconcile
+from cdc_platform.engine.settle import find_untold
 from cdc_platform.engine.shaping import present_projection
 from cdc_platform.engine.validity import held_by, quarantine_of
 from cdc_platform.engine.verification import kept as keeping
@@ -178,6 +179,7 @@ def _verify_source(
         capture(followed, progress=progress)
         with feed.source.snapshot(list(dict.fromkeys(flow.table for flow in ready))) as snapshot:
             captured = capture(followed, snapshot.position, progress)
+            find_untold(feed, [flow.table for flow in ready], snapshot, captured, progress)
             for flow in ready:
                 began = time.monotonic()
                 one = found[flow.pipeline.id]

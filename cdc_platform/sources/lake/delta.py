@@ -108,6 +108,12 @@ class DeltaLakeTable:
                 Lost.LOG_PURGED,
             )
 
+    def mark(self, version: int) -> str | None:
+        try:
+            return hashlib.blake2b(commit_file(self._path, version).read_bytes(), digest_size=8).hexdigest()
+        except FileNotFoundError:
+            return None
+
     def available(self) -> int:
         head = self.head()
         version = head if head is not None else 0
@@ -121,10 +127,11 @@ class DeltaLakeTable:
         columns = self._columns_before(start)
         for version in range(start, end + 1):
             commit = read_commit(self._path, version)
-            columns = commit.columns if commit.columns is not None else columns
+            former, columns = columns, commit.columns if commit.columns is not None else columns
             parts = tuple(Part(self._file(file.path), _SIDES[file.change], file.values) for file in commit.files)
             self._check_there(parts, version)
-            yield LakeCommit(version, commit.time, DeltaShape(columns, self.name), parts)
+            shapes = (DeltaShape(former, self.name), DeltaShape(columns, self.name))
+            yield LakeCommit(version, commit.time, *shapes, parts)
 
     def snapshot(self, version: int) -> tuple[DeltaShape, list[Part]]:
         table = self._opened(version)

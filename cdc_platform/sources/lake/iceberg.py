@@ -211,6 +211,12 @@ class IcebergLakeTable:
             Lost.LOG_PURGED,
         )
 
+    def mark(self, version: int) -> str | None:
+        for snapshot in self._required().document.get("snapshots") or ():
+            if snapshot["sequence-number"] == version:
+                return str(snapshot["snapshot-id"])
+        return None
+
     def available(self) -> int:
         metadata = self._required()
         chain = metadata.chain
@@ -243,7 +249,9 @@ class IcebergLakeTable:
             self._check_there(parts, number)
             held = live
             time = datetime.fromtimestamp(snapshot["timestamp-ms"] / 1000, UTC)
-            yield LakeCommit(number, time, metadata.shape(snapshot.get("schema-id")), tuple(parts))
+            shape = metadata.shape(snapshot.get("schema-id"))
+            former = metadata.shape(versions[place - 1].get("schema-id")) if place else shape
+            yield LakeCommit(number, time, former, shape, tuple(parts))
 
     def snapshot(self, version: int) -> tuple[IcebergShape, list[Part]]:
         metadata = self._required()

@@ -16,6 +16,7 @@ from cdc_platform.model.position import Position
 from cdc_platform.model.schema import TableName, TableSchema
 from cdc_platform.sources.lake import history
 from cdc_platform.sources.lake.batches import BATCH_ROWS, NOTATION, indexed, of_one_kind
+from cdc_platform.sources.lake.reading import still_there
 from cdc_platform.sources.lake.rows import ROW, Rows
 
 
@@ -23,6 +24,7 @@ from cdc_platform.sources.lake.rows import ROW, Rows
 class LakeSnapshot:
     """See `sources.source.Snapshot`. `own` are a history's columns (`history.columns_of`), none for other tables."""
 
+    name: str
     position: Position
     schemas: Mapping[TableName, TableSchema]
     rows: Rows
@@ -31,11 +33,18 @@ class LakeSnapshot:
     readers: int = 1
     _there: pl.Series | None = field(default=None)
 
+    def resume(self, table: TableName) -> str | None:
+        """None: the version is all that it takes to go on."""
+        return None
+
     def schema(self, table: TableName) -> TableSchema:
         return self.schemas[table]
 
     def count(self, table: TableName) -> int:
-        return len(self._state(table)) if self.own else len(self.rows)
+        if not self.own:
+            return len(self.rows)
+        with still_there(self.name):
+            return len(self._state(table))
 
     def read(
         self, table: TableName, columns: Sequence[str] | None = None, within: KeyRange | None = None
@@ -63,17 +72,22 @@ class LakeSnapshot:
         wanted = list(dict.fromkeys([*columns, *(ranges[0].columns if ranges else ())]))
         return canonical.digests(self._frames(table, wanted), columns, ranges)
 
+    def resume(self, table: TableName) -> str | None:
+        """None: the position says all."""
+        return None
+
     def _lsn(self) -> pl.Expr:
         """Behind all changes of the version, before those of the next."""
         return pl.lit(NOTATION.lsn(self.position)).alias("lsn")
 
     def _frames(self, table: TableName, names: Sequence[str]) -> Iterator[pl.DataFrame]:
-        if not self.own:
-            yield from self.rows.frames(names)
-            return
-        there = self._state(table)
-        for first in range(0, len(there), BATCH_ROWS):
-            yield self.rows.take(there.slice(first, BATCH_ROWS), names)
+        with still_there(self.name):
+            if not self.own:
+                yield from self.rows.frames(names)
+                return
+            there = self._state(table)
+            for first in range(0, len(there), BATCH_ROWS):
+                yield self.rows.take(there.slice(first, BATCH_ROWS), names)
 
     def _state(self, table: TableName) -> pl.Series:
         """Of a history: the numbers of the rows that are there."""

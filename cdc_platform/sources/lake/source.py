@@ -23,9 +23,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 import polars as pl
-import pyarrow as pa
 
-from cdc_platform.errors import ConfigError, Gap, Lost, NeedsPerson, Unavailable
+from cdc_platform.errors import ConfigError, Gap, Lost, NeedsPerson
 from cdc_platform.model.change import DELETE, INSERT, Captured, ChangeBatch, Entry, Followed, Place, Reshaped, Unlogged
 from cdc_platform.model.evolution import differences, widens
 from cdc_platform.model.keeping import Extent, Keeping
@@ -33,6 +32,7 @@ from cdc_platform.model.position import Notation, Position
 from cdc_platform.model.schema import Fingerprint, TableName, TableSchema
 from cdc_platform.sources.lake import history, plan
 from cdc_platform.sources.lake.batches import BATCH_ROWS, NOTATION, indexed, of_one_kind, of_plan
+from cdc_platform.sources.lake.reading import readable, still_there
 from cdc_platform.sources.lake.rows import Rows
 from cdc_platform.sources.lake.snapshot import LakeSnapshot
 from cdc_platform.sources.lake.table import CAME, GONE, MIXED, LakeCommit, LakeTable, Shape
@@ -122,12 +122,13 @@ class LakeSource:
     @contextmanager
     def snapshot(self, tables: Sequence[TableName], readers: int = 1) -> Iterator[LakeSnapshot]:
         """The table's latest version. Its files stay as they are, so no one waits; there is one reader."""
-        with self._reading():
+        with still_there(self.table.name):
             version = self._there()
             shape, parts = self.table.snapshot(version)
             own = self._own(shape) if self.is_history else ()
             schemas = {table: self.schema_of(table, shape) for table in tables}
-            yield LakeSnapshot(Position(version + 1), schemas, Rows(shape, parts), own, datetime.now(UTC))
+            rows = Rows(shape, parts)
+        yield LakeSnapshot(self.table.name, Position(version + 1), schemas, rows, own, datetime.now(UTC))
 
     def changes(self, followed: Mapping[TableName, Followed], start: Position, until: Position) -> Iterator[Captured]:
         ((table, one),) = followed.items()
@@ -137,6 +138,7 @@ class LakeSource:
         try:
             with self._reading():
                 self.check_resumable(reading.position)
+                self._check_same(one.resume)
                 end = until.at if until.ordinal else until.at - 1
                 for commit in self.table.commits(reading.position.at, end):
                     for entry in reading.entries(commit):
@@ -154,7 +156,23 @@ class LakeSource:
         except NeedsPerson as error:
             yield Captured(tuple(entries), reached, {table: error})
             return
-        yield Captured(tuple(entries), max(until, reached))
+        yield Captured(tuple(entries), max(until, reached), resume=self._marked(table, reached))
+
+    def _marked(self, table: TableName, reached: Position) -> dict[TableName, str]:
+        """What tells the last version that was read from another one of its number."""
+        with self._reading():
+            version = reached.at - 1
+            mark = self.table.mark(version)
+        return {} if reached.ordinal or mark is None else {table: f"{version} {mark}"}
+
+    def _check_same(self, known: str | None) -> None:
+        version, _, mark = (known or "").partition(" ")
+        if version and (now := self.table.mark(int(version))) is not None and now != mark:
+            raise Gap(
+                f"{self.table.name}: version {version} is another one than that which was read: the table was restored "
+                "from a copy and went on from there; run: cdc resync",
+                Lost.LOG_FOREIGN,
+            )
 
     def withdraw(self, tables: Sequence[TableName]) -> list[TableName]:
         return []
@@ -193,18 +211,15 @@ class LakeSource:
 
     @contextmanager
     def _reading(self) -> Generator[None]:
+        """Errors of reading the table's history."""
         try:
-            yield
+            with readable(self.table.name):
+                yield
         except FileNotFoundError as error:
             raise Gap(
                 f"{self.table.name}: a file of its history is gone ({error.filename or 'vacuumed'}); run: cdc resync",
                 Lost.LOG_PURGED,
             ) from error
-        except PermissionError as error:
-            raise Unavailable(f"{self.table.name} cannot be read: {error.strerror}") from error
-        except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
-            line = (str(error).splitlines() or [type(error).__name__])[0][:200]
-            raise NeedsPerson(f"{self.table.name} cannot be read: {line}") from error
 
 
 @dataclass(slots=True)
@@ -215,16 +230,13 @@ class _Reading:
     table: TableName
     schema: TableSchema
     position: Position
-    shape: Shape | None = None
 
     def entries(self, commit: LakeCommit) -> Iterator[Entry]:
         """What a commit says, in the order of its ordinals; nothing before `position`."""
-        before, self.shape = self.shape, commit.shape
         known, now = self.schema, self.source.schema_of(self.table, commit.shape)
         self.schema = now
-        apart = self._retyped(known, now) and any(part.side == GONE for part in commit.parts) and before is not None
-        if apart and before is not None:
-            yield from self._apart(commit, before, known, now)
+        if self._retyped(known, now) and any(part.side == GONE for part in commit.parts):
+            yield from self._apart(commit, known, now)
             return
         if differences(known, now):
             yield Reshaped(now, self._place(commit, 0))
@@ -261,9 +273,9 @@ class _Reading:
             planned = plan.changes(indexed(rows, schema.primary_key, hashed), schema.primary_key, told, where)
             yield from of_plan(self._left(planned, commit), rows, schema, commit.version, commit.time)
 
-    def _apart(self, commit: LakeCommit, before: Shape, known: TableSchema, now: TableSchema) -> Iterator[Entry]:
+    def _apart(self, commit: LakeCommit, known: TableSchema, now: TableSchema) -> Iterator[Entry]:
         """A column got another type with its rows: those that are gone have the former one, so both go apart."""
-        gone = Rows(before, [part for part in commit.parts if part.side == GONE])
+        gone = Rows(commit.before, [part for part in commit.parts if part.side == GONE])
         came = Rows(commit.shape, [part for part in commit.parts if part.side == CAME], len(gone))
         for batch in of_one_kind(gone.frames(known.names), DELETE, known, commit.version, commit.time):
             if (kept := self._since(batch)) is not None:

@@ -51,10 +51,12 @@ class Shape(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LakeCommit:
-    """What a version did to rows, and the shape from there on. Rows that were only carried on are in no part."""
+    """What a version did to rows, the shape from there on and the one before it. Rows that were only carried on are in
+    no part."""
 
     version: int
     time: datetime
+    before: Shape
     shape: Shape
     parts: tuple[Part, ...]
 
@@ -78,6 +80,10 @@ class LakeTable(Protocol):
 
     def check_from(self, start: Position) -> None:
         """Raise Gap where the history from here on, which may be the next version to come, is not to be had."""
+
+    def mark(self, version: int) -> str | None:
+        """What tells this version from another one of the same number (the table restored from a copy, and gone on);
+        None where it is not there any more."""
 
     def available(self) -> int:
         """The first version from which on the history can be had, as far as the metadata says."""

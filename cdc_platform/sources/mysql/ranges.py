@@ -41,9 +41,9 @@ def where(table: Table, within: KeyRange | None) -> str:
     name = within.columns[0]
     conditions = []
     if within.low is not None:
-        conditions.append(f"{quote(name)} >= {_bound(table, name, within.low[0])}")
+        conditions.append(f"{quote(name)} >= {bound(table, name, within.low[0])}")
     if within.high is not None:
-        conditions.append(f"{quote(name)} < {_bound(table, name, within.high[0])}")
+        conditions.append(f"{quote(name)} < {bound(table, name, within.high[0])}")
     return f" where {' and '.join(conditions)}"
 
 
@@ -51,9 +51,9 @@ def step(table: Table, name: str, low: Bound | None, high: Bound | None, *, beyo
     """Select the key that `rows` rows from `low` on precede; with `beyond`, the next greater one."""
     conditions = []
     if low is not None:
-        conditions.append(f"{quote(name)} {'>' if beyond else '>='} {_bound(table, name, low)}")
+        conditions.append(f"{quote(name)} {'>' if beyond else '>='} {bound(table, name, low)}")
     if high is not None:
-        conditions.append(f"{quote(name)} < {_bound(table, name, high)}")
+        conditions.append(f"{quote(name)} < {bound(table, name, high)}")
     condition = f" where {' and '.join(conditions)}" if conditions else ""
     selected = f"select {quote(name)} from {quoted(table.schema.table)}{condition}"
     return f"{selected} order by {quote(name)} limit 1 offset {0 if beyond else int(rows)}"
@@ -76,7 +76,7 @@ def bound_of(value: Any, table: Table, name: str) -> Bound:
     return int(value)
 
 
-def _bound(table: Table, name: str, value: Bound) -> str:
+def bound(table: Table, name: str, value: Bound) -> str:
     """The bound as an SQL constant of the column's type."""
     kind = table.types[table.schema.names.index(name)]
     if kind.base in _BYTES:

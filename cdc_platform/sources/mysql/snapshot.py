@@ -23,7 +23,7 @@ from cdc_platform.errors import ConfigError, InvalidRow, NeedsPerson, Unavailabl
 from cdc_platform.model import canonical
 from cdc_platform.model.change import INSERT, OPERATION, TIMESTAMP_UTC, ChangeBatch
 from cdc_platform.model.key_range import WHOLE, Bound, KeyRange, cut, runs
-from cdc_platform.model.position import Position, binlog_at, format_binlog
+from cdc_platform.model.position import Notation, Position, binlog_at
 from cdc_platform.model.schema import TableName, TableSchema
 from cdc_platform.sources.cells import BadCell, Cells, column
 from cdc_platform.sources.mysql.batches import struct_type
@@ -61,11 +61,12 @@ _SETTINGS = (
 
 @dataclass(slots=True)
 class MySQLSnapshot:
-    """The state of the database at `position`; lives as long as its session, the server's connection `number`."""
+    """The state of the database at `position`, which is in the terms of `notation`; lives as long as its session, the
+    server's connection `number`."""
 
     target: MySQLConnection
     session: Session
-    base: str
+    notation: Notation
     position: Position
     taken: datetime
     number: int
@@ -89,11 +90,19 @@ class MySQLSnapshot:
         """All rows of the table or of a range of it, chunk by chunk; see `sources.source.Snapshot`."""
         self._finish()
         whole = self.catalogue.tables([table])[table]
-        narrowed = _narrowed(whole, columns)
+        schema, done = _narrowed(whole, columns).schema, 0
+        for rows in self.select(table, where(whole, within), columns):
+            yield self._batch(schema, rows, done)
+            done += rows.height
+
+    def select(self, table: TableName, rest: str, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+        """Bare rows that `rest`, the SQL behind FROM, picks and orders; with `columns`, only those."""
+        self._finish()
+        narrowed = _narrowed(self.catalogue.tables([table])[table], columns)
         select = ", ".join(
             expression(quote(name), kind) for name, kind in zip(narrowed.schema.names, narrowed.types, strict=True)
         )
-        sql = f"select {select} from {quoted(table)}{where(whole, within)}"
+        sql = f"select {select} from {quoted(table)}{rest}"
         codepages = [self._codepage(kind) for kind in narrowed.types]  # asked for before the session is busy
         reader = PacketReader(self.session.connection, COM_QUERY, sql.encode(), CHUNK_BYTES)
         self._reader = reader
@@ -103,7 +112,7 @@ class MySQLSnapshot:
             packets = reader.read()
             reader.keep(len(packets))
             if len(packets):
-                yield self._batch(narrowed, codepages, packets, done)
+                yield self._rows(narrowed, codepages, packets, done)
                 done += len(packets)
             if reader.ended:
                 return
@@ -139,6 +148,10 @@ class MySQLSnapshot:
                 found.append(canonical.digests(self._frames(table, columns, [one]), columns, [one]).row(0)[1:])
         return canonical.frame_of(*zip(*found, strict=True)) if found else canonical.frame_of([], [], [])
 
+    def resume(self, table: TableName) -> str | None:
+        """None: the position says all."""
+        return None
+
     def _frames(self, table: TableName, columns: Sequence[str], ranges: Sequence[KeyRange]) -> Iterator[pl.DataFrame]:
         """Rows of these ranges, with their key."""
         wanted = list(dict.fromkeys([*columns, *(ranges[0].columns if ranges else ())]))
@@ -146,7 +159,7 @@ class MySQLSnapshot:
             for batch in self.read(table, wanted, whole):
                 yield batch.frame["after"].struct.unnest()
 
-    def _batch(self, table: Table, codepages: Sequence[Codepage | None], packets: Packets, done: int) -> ChangeBatch:
+    def _rows(self, table: Table, codepages: Sequence[Codepage | None], packets: Packets, done: int) -> pl.DataFrame:
         series = []
         cells_by_column = walk_text_rows(packets.buffer, packets.starts, len(table.types))
         for (place, cells), kind in zip(enumerate(cells_by_column), table.types, strict=True):
@@ -158,7 +171,10 @@ class MySQLSnapshot:
                     f"{table.schema.table}, column {name} at {self._text}, row {done + error.row} of the snapshot:"
                     f" the value {error.reason}; correct it at the source and start the snapshot again"
                 ) from error
-        count = len(packets)
+        return pl.DataFrame(series)
+
+    def _batch(self, schema: TableSchema, rows: pl.DataFrame, done: int) -> ChangeBatch:
+        count = rows.height
         frame = pl.DataFrame(
             [
                 pl.repeat(INSERT, count, dtype=OPERATION, eager=True).alias("operation"),
@@ -167,18 +183,18 @@ class MySQLSnapshot:
                 pl.repeat(self._text, count, dtype=pl.String, eager=True).alias("lsn"),
                 pl.repeat(None, count, dtype=pl.String, eager=True).alias("transaction_id"),
                 pl.repeat(self.taken, count, dtype=TIMESTAMP_UTC, eager=True).alias("source_ts"),
-                pl.repeat(None, count, dtype=struct_type(table.schema), eager=True).alias("before"),
-                pl.DataFrame(series).to_struct("after"),
+                pl.repeat(None, count, dtype=struct_type(schema), eager=True).alias("before"),
+                rows.to_struct("after"),
             ]
         )
-        return ChangeBatch(table.schema, frame)
+        return ChangeBatch(schema, frame)
 
     def _codepage(self, kind: MySQLType) -> Codepage | None:
         return self.catalogue.codepage(kind.charset) if kind.charset and kind.charset not in UTF8 else None
 
     @property
     def _text(self) -> str:
-        return format_binlog(self.base, self.position.at)
+        return self.notation.format(self.position)
 
     def _finish(self) -> None:
         """Get rid of the rest of a table that was not read to its end."""
@@ -207,9 +223,7 @@ def take_snapshot(
     for. On MySQL the global lock keeps ALTERs away until then; on MariaDB the log says whether one came in between, and
     another snapshot is begun.
     """
-    for setting in _SETTINGS:
-        opened.run(setting)
-    opened.run("set session max_statement_time = 0" if server.mariadb else "set session max_execution_time = 0")
+    prepare_reading(opened, server)
     begin = _begin_mariadb if server.mariadb else _begin_mysql
     for _ in range(_ATTEMPTS):
         try:
@@ -220,9 +234,16 @@ def take_snapshot(
         if not server.mariadb or not altered(at):
             ((taken, number),) = opened.rows("select utc_timestamp(6), connection_id()")
             catalogue = Catalogue(lambda: opened, as_text)
-            return MySQLSnapshot(target, opened, base, Position(at), taken, int(number), catalogue)
+            return MySQLSnapshot(target, opened, Notation("binlog", base), Position(at), taken, int(number), catalogue)
         opened.run("rollback")
     raise Unavailable("a table was altered each time that a snapshot began; run again when its ALTERs are over")
+
+
+def prepare_reading(opened: Session, server: Server) -> None:
+    """Settings of the session on which values depend, and for how long it may read."""
+    for setting in _SETTINGS:
+        opened.run(setting)
+    opened.run("set session max_statement_time = 0" if server.mariadb else "set session max_execution_time = 0")
 
 
 def _begin_mariadb(opened: Session, _server: Server, tables: Sequence[TableName]) -> tuple[str, int]:

@@ -63,7 +63,7 @@ def first_place(batch: ChangeBatch) -> Place:
 
 
 def snapshot_batch(
-    rows: pl.DataFrame, schema: TableSchema, position: Position, first: int, lsn: int, source_ts: int
+    rows: pl.DataFrame, schema: TableSchema, position: Position, first: int, lsn: str, source_ts: int
 ) -> ChangeBatch:
     """Rows of a snapshot (columns as in `schema`) as inserts with ordinals from `first` on; `source_ts` in us."""
     count = rows.height
@@ -71,7 +71,7 @@ def snapshot_batch(
         pl.repeat("INSERT", count, dtype=OPERATION, eager=True).alias("operation"),
         pl.repeat(position.at - 1, count, dtype=pl.Int64, eager=True).alias("at"),
         pl.int_range(first, first + count, dtype=pl.Int64, eager=True).alias("ordinal"),
-        pl.repeat(format_lsn(lsn), count, dtype=pl.String, eager=True).alias("lsn"),
+        pl.repeat(lsn, count, dtype=pl.String, eager=True).alias("lsn"),
         pl.repeat(None, count, dtype=pl.String, eager=True).alias("transaction_id"),
         pl.repeat(source_ts, count, dtype=pl.Int64, eager=True).cast(TIMESTAMP_UTC).alias("source_ts"),
         pl.repeat(None, count, dtype=rows.to_struct().dtype, eager=True).alias("before"),

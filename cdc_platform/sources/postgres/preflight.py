@@ -42,6 +42,15 @@ class _Server:
     in_recovery: bool
 
 
+def check_readable(session: Session, tables: Mapping[TableName, CatalogueTable]) -> None:
+    """Whether the role may read every row of the tables, as text that is understood."""
+    with session.cursor() as cursor:
+        cursor.execute("select current_setting('server_encoding')")
+        _check_encoding(*(cursor.fetchone() or ("",)))
+    for table, shape in tables.items():
+        _check_access(session.info.user, table, *_access(session, shape))
+
+
 def check_server(session: Session, new_slots: int) -> None:
     """Version, settings and the role's right to replicate; `new_slots` are about to be made (0: none is)."""
     if session.server_version < _OLDEST:
@@ -58,8 +67,7 @@ def check_server(session: Session, new_slots: int) -> None:
         raise NeedsPerson(
             f"wal_level is '{server.wal_level}'; run: alter system set wal_level = 'logical', and restart the server"
         )
-    if server.encoding == "SQL_ASCII":
-        raise NotUnderstood("the database has encoding SQL_ASCII: its text may be in any encoding; make it UTF8")
+    _check_encoding(server.encoding)
     if not server.may_replicate:
         raise NeedsPerson(f"user '{user}' may not replicate; run: alter role {identifier(user)} replication")
     if server.used_slots + new_slots > server.max_slots:
@@ -72,15 +80,26 @@ def check_server(session: Session, new_slots: int) -> None:
 def check_tables(session: Session, tables: Mapping[TableName, CatalogueTable]) -> None:
     """Readable in full, and logged in a way that tells which row an update or delete is about."""
     for table, shape in tables.items():
-        with session.cursor() as cursor:
-            cursor.execute(_ACCESS, [shape.oid])
-            row = cursor.fetchone()
-        assert row is not None
         if session.server_version >= 180000:
             _check_generated(table, shape)
-        _check_table(session.info.user, table, shape, *row)
+        _check_table(session.info.user, table, shape, *_access(session, shape))
         for partition in foreign_partitions(session, shape):
             raise NeedsPerson(foreign_partition(table, partition))
+
+
+def _access(session: Session, shape: CatalogueTable) -> tuple[bool, bool, bool]:
+    """Whether the role may use the schema, may read the table, and does not see all of its rows."""
+    with session.cursor() as cursor:
+        cursor.execute(_ACCESS, [shape.oid])
+        row = cursor.fetchone()
+    assert row is not None
+    usage, select, secured = row
+    return usage, select, secured
+
+
+def _check_encoding(encoding: str) -> None:
+    if encoding == "SQL_ASCII":
+        raise NotUnderstood("the database has encoding SQL_ASCII: its text may be in any encoding; make it UTF8")
 
 
 def _check_generated(table: TableName, shape: CatalogueTable) -> None:
@@ -97,9 +116,21 @@ def _check_generated(table: TableName, shape: CatalogueTable) -> None:
 
 
 def _check_table(user: str, table: TableName, shape: CatalogueTable, usage: bool, select: bool, secured: bool) -> None:
-    schema, name = identifier(table.schema), f"{identifier(table.schema)}.{identifier(table.name)}"
+    name = f"{identifier(table.schema)}.{identifier(table.name)}"
     if not shape.permanent:
         raise NotUnderstood(f"{table} is temporary or unlogged, so not in the log; run: alter table {name} set logged")
+    _check_access(user, table, usage, select, secured)
+    keyed = shape.identity == "f" or (shape.identity != "n" and shape.schema.primary_key)
+    if not keyed:
+        # Published like this, the source's own updates and deletes of the table would fail.
+        raise NeedsPerson(
+            f"{table} has no replica identity, so updates and deletes cannot be followed; "
+            f"run: alter table {name} replica identity full"
+        )
+
+
+def _check_access(user: str, table: TableName, usage: bool, select: bool, secured: bool) -> None:
+    schema, name = identifier(table.schema), f"{identifier(table.schema)}.{identifier(table.name)}"
     if not usage:
         raise NeedsPerson(
             f"user '{user}' may not use schema {table.schema}; run: "
@@ -110,11 +141,4 @@ def _check_table(user: str, table: TableName, shape: CatalogueTable, usage: bool
     if secured:
         raise NeedsPerson(
             f"row security hides rows of {table} from user '{user}'; run: alter role {identifier(user)} bypassrls"
-        )
-    keyed = shape.identity == "f" or (shape.identity != "n" and shape.schema.primary_key)
-    if not keyed:
-        # Published like this, the source's own updates and deletes of the table would fail.
-        raise NeedsPerson(
-            f"{table} has no replica identity, so updates and deletes cannot be followed; "
-            f"run: alter table {name} replica identity full"
         )

@@ -25,7 +25,7 @@ from cdc_platform.errors import ConfigError, InvalidRow, Unavailable
 from cdc_platform.model import canonical
 from cdc_platform.model.change import ChangeBatch
 from cdc_platform.model.key_range import WHOLE, Bound, KeyRange, bounds_of, cut, runs
-from cdc_platform.model.position import Position, format_lsn
+from cdc_platform.model.position import LSN, Notation, Position
 from cdc_platform.model.schema import TableName, TableSchema
 from cdc_platform.sources.cells import BadCell
 from cdc_platform.sources.postgres.batches import snapshot_batch
@@ -51,7 +51,8 @@ where (p.relid is not null or c.oid = {oid}::oid) and c.relkind = 'r'
 
 @dataclass(frozen=True, slots=True)
 class PostgresSnapshot:
-    """Implements `sources.source.Snapshot`. `taken_at` is the server's time in us since 1970."""
+    """Implements `sources.source.Snapshot`. `taken_at` is the server's time in us since 1970; `export` is in terms of
+    the `notation`."""
 
     connection: PostgresConnection
     export: Export
@@ -59,6 +60,7 @@ class PostgresSnapshot:
     tables: Locked
     sessions: Readers
     readers: int
+    notation: Notation = LSN
 
     @property
     def position(self) -> Position:
@@ -77,15 +79,20 @@ class PostgresSnapshot:
     def read(
         self, table: TableName, columns: Sequence[str] | None = None, within: KeyRange | None = None
     ) -> Iterator[ChangeBatch]:
+        shape = self._shape(table)
+        schema = shape.schema if columns is None else _narrowed(shape.schema, columns)
+        lsn, first = self.notation.format(Position(self.export.restart)), 0
+        for rows in self.select(table, where(shape, within), columns):
+            yield snapshot_batch(rows, schema, self.position, first, lsn, self.taken_at)
+            first += rows.height
+
+    def select(self, table: TableName, rest: str, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+        """Bare rows that `rest`, the SQL behind FROM, picks and orders; with `columns`, only those."""
         with self._reading(table) as (cursor, shape):
             schema = shape.schema if columns is None else _narrowed(shape.schema, columns)
             selected = ", ".join(f"{shape.types[name].select(name)} as {identifier(name)}" for name in schema.names)
-            first = 0
-            statement = f"select {selected} from {own_rows(shape)}{where(shape, within)}"
-            for batch in self._record_batches(cursor, statement, table):
-                rows = self._rows(batch, schema)
-                yield snapshot_batch(rows, schema, self.position, first, self.export.restart, self.taken_at)
-                first += rows.height
+            for batch in self._record_batches(cursor, f"select {selected} from {own_rows(shape)}{rest}", table):
+                yield self._rows(batch, schema)
 
     def split(self, table: TableName, rows: int, within: KeyRange | None = None) -> list[KeyRange]:
         column = ranged(self._shape(table))
@@ -114,6 +121,10 @@ class PostgresSnapshot:
                     place = start + bucket
                     rows[place], first[place], second[place] = count, *(int(number) % 2**64 for number in sums)
         return canonical.frame_of(rows, first, second)
+
+    def resume(self, table: TableName) -> str | None:
+        """None: the position says all."""
+        return None
 
     def _shape(self, table: TableName) -> CatalogueTable:
         if table in self.tables.failures:
@@ -159,7 +170,7 @@ class PostgresSnapshot:
                 columns.append(from_arrow(array, column.type).alias(column.name))
             except BadCell as bad:
                 where = f"{schema.table}: column '{column.name}' of a row in the snapshot at"
-                place = format_lsn(self.position.at)
+                place = self.notation.format(self.position)
                 raise InvalidRow(f"{where} {place} {bad.reason}; {way_out(column.name)}") from None
         return pl.DataFrame(columns)
 
