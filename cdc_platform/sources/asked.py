@@ -39,8 +39,8 @@ class Polling:
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A source. `connection` has its variables filled; `name` is that of what the platform makes at the server, `state`
-    a folder for what the source may lose. `polling` is for the timestamp-based method, `properties` are those of Debezium's
-    engine."""
+    a folder for what the source may lose. `polling` is for the timestamp-based method, `properties` are those of
+    Debezium's engine."""
 
     type: SourceType
     method: Method
