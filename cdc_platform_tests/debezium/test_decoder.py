@@ -120,6 +120,14 @@ def test_an_unchanged_value_is_a_hole() -> None:
     assert piece.frame["after"].struct.field("big").to_list() == [None]
 
 
+def test_an_unchanged_value_of_a_key_that_changed_is_not_known() -> None:
+    """Debezium makes a DELETE and an INSERT of it."""
+    good = first("c")
+    decoded = decode([good, altered(good, big="__debezium_unavailable_value")], "customers2")
+    assert [row["message"] for row in rows(decoded)] == [0]
+    assert [(p.message, "replica identity full" in p.reason) for p in decoded.poison] == [(1, True)]
+
+
 def test_shapes_and_a_truncate_in_their_order() -> None:
     found = of_table("postgres_json", "customers2")
     pieces = decode([r for r in found if not (r[2] and '"op":"u"' in r[2])], "customers2").pieces

@@ -89,7 +89,7 @@ def _rows(
     _check_required(table, readings, images["after"])
     after = _columns(table["after"], readings)
     update = (op == "u").to_numpy()
-    holes = _holes(after, update) if system == "postgres" and update.any() else {}
+    holes = _holes(after, op, update) if system == "postgres" else {}
     after_image = _image("after", pl.DataFrame(after), images["after"])
     before_image = _before(table, readings, schema, op, images["before"], after, system, whole)
     source = _series(table["source"])
@@ -199,14 +199,23 @@ def _check_keys_only(op: pl.Series, present: Mask, given: Sequence[pl.Series], s
             )
 
 
-def _holes(after: list[pl.Series], update: Mask) -> dict[str, pl.Series]:
-    """Unchanged cells, which become null in `after`."""
+def _holes(after: list[pl.Series], op: pl.Series, update: Mask) -> dict[str, pl.Series]:
+    """Unchanged cells, which become null in `after`.
+
+    A key that changed comes as a `d` and a `c`, and an unchanged cell in that `c` is one of a row that its own key has
+    never had: nothing tells its value.
+    """
     found: dict[str, pl.Series] = {}
     for place, series in enumerate(after):
         if series.dtype not in (pl.String, pl.Binary):
             continue
         lost = series.is_in([p for p in _PLACEHOLDERS if isinstance(p, bytes) == (series.dtype == pl.Binary)])
-        lost = lost.fill_null(value=False) & pl.Series(update)
+        lost = lost.fill_null(value=False)
+        if (unknown := lost & (op != "u")).any():
+            row = int(unknown.arg_max() or 0)
+            why = f"column '{series.name}' is left out as unchanged where the key changed"
+            raise _BadRow(row, f"{why}; give the table replica identity full, and take the row anew")
+        lost &= pl.Series(update)
         if lost.any():
             found[series.name] = lost
             after[place] = pl.select(pl.when(~lost).then(series).alias(series.name)).to_series()

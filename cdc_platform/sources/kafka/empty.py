@@ -22,6 +22,10 @@ class EmptySnapshot:
     shapes: Mapping[TableName, TableSchema]
     readers: int = 1
 
+    def resume(self, table: TableName) -> str | None:
+        """None: from the first message on, the position says all."""
+        return None
+
     def schema(self, table: TableName) -> TableSchema:
         return self.shapes[table]
 

@@ -33,6 +33,10 @@ class LakeSnapshot:
     readers: int = 1
     _there: pl.Series | None = field(default=None)
 
+    def resume(self, table: TableName) -> str | None:
+        """None: the version is all that it takes to go on."""
+        return None
+
     def schema(self, table: TableName) -> TableSchema:
         return self.schemas[table]
 
