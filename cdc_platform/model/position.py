@@ -122,7 +122,6 @@ Kind = Literal["lsn", "binlog", "version", "time", "offset"]
 """What `at` counts: bytes of WAL or of binlogs, versions of a lake table, microseconds since 1970 (UTC), messages."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_TIME: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +159,8 @@ class Notation:
             case "binlog":
                 return format_binlog(self.base, at)
             case "time":
-                return (_EPOCH + timedelta(microseconds=at)).strftime(_TIME)
+                moment = _EPOCH + timedelta(microseconds=at)
+                return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
             case "version" | "offset":
                 return str(at)
 
