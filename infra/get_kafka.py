@@ -75,8 +75,8 @@ def main(uv: str, folder: Path) -> None:
             if artifact.kind == "tar.gz":
                 with tarfile.open(fetched / artifact.file) as archive:
                     # Python before 3.11.4 has no filters; what the archive holds is known by its checksum.
-        careful = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
-        archive.extractall(Path(staged) / "registry", **careful)
+                    careful = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+                    archive.extractall(Path(staged) / "registry", **careful)
                 (fetched / artifact.file).unlink()
         for part in ("jars", "registry"):
             shutil.rmtree(folder / part, ignore_errors=True)
