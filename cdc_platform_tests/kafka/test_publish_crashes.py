@@ -78,7 +78,11 @@ def test_the_broker_dies_in_mid_batch(numbers: Shop, forking: Forks, tmp_path: P
     numbers.configure(delivery=delivery)
     words = tmp_path / "words"
     assert forking.run(numbers.world.variables, words, "run", "--json").code == 0
-    numbers.sql("insert into number select i, repeat('x', 500) from generate_series(1, 20000) i")
+    # In transactions of their own: the forked command reads in stretches of a few changes.
+    numbers.sql(
+        *(f"insert into number select i, repeat('x', 500) from generate_series({n + 1}, {n + 100}) i"
+          for n in range(0, 1000, 100))
+    )  # fmt: skip
     pid = forking.start({**numbers.world.variables, VARIABLE: "publish.sending:stop:1"}, words, "run", "--json")
     forking.wait(pid, stopped=True)
     numbers.broker.kill()
@@ -92,7 +96,7 @@ def test_the_broker_dies_in_mid_batch(numbers: Shop, forking: Forks, tmp_path: P
     log = [event["event_id"] for event in numbers.events()]
     read = [message.headers["event_id"].decode() for message in numbers.received()]
     assert set(read) == set(log)
-    assert len(log) == 20_001
+    assert len(log) == 1001
     assert delivery == "at-least-once" or len(read) == len(log)
 
 
