@@ -67,7 +67,7 @@ def test_a_topic_has_its_settings_and_gets_them_back(things: Shop) -> None:
     ],
 )
 def test_what_is_wrong_is_said(things: Shop, publish: dict[str, object], code: int, words: str) -> None:
-    things.sql("update thing set note = repeat('x', 4000)")
+    things.sql("update thing set note = (select string_agg(md5(i::text), '') from generate_series(1, 400) i)")
     things.configure(**publish)
     login = {"KAFKA": things.broker.sasl} if "user" in publish else {}
     said = things.run(code, **login)
