@@ -59,7 +59,7 @@ def test_a_topic_has_its_settings_and_gets_them_back(things: Shop) -> None:
 @pytest.mark.parametrize(
     ("publish", "code", "words"),
     [
-        ({"user": "cdc", "password": "wrong"}, 2, "refuses the login"),
+        ({"user": "cdc", "password": "never-this"}, 2, "refuses the login"),
         ({"user": "cdc", "password": "secret"}, 0, ""),
         ({"max_message_bytes": 1024}, 4, "max_message_bytes"),
         ({"format": "xml"}, 2, "publish.format"),
@@ -72,7 +72,7 @@ def test_what_is_wrong_is_said(things: Shop, publish: dict[str, object], code: i
     login = {"KAFKA": things.broker.sasl} if "user" in publish else {}
     said = things.run(code, **login)
     assert words in str(said)
-    assert "wrong" not in str(said).replace("wrong usage", "")
+    assert "never-this" not in str(said)
 
 
 def settings_of(made: Shop) -> tuple[str, ...]:
