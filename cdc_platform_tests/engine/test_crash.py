@@ -10,7 +10,7 @@ from cdc_platform.change_log.log import ChangeLog
 from cdc_platform_tests.engine.test_end_to_end import assert_lake_is_source, workload
 from cdc_platform_tests.world import World
 
-ROUNDS = 4
+ROUNDS = 8
 
 
 def test_killed_at_random_moments(world: World) -> None:
